@@ -1,0 +1,1 @@
+"""Persistent HTTP/2 connections: endpoint, balancer, pool, dial, connection."""

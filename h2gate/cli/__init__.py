@@ -1,0 +1,1 @@
+"""argv to one module per command; owns the exit codes."""

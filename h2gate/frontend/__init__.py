@@ -1,0 +1,1 @@
+"""Client bytes to exchanges."""

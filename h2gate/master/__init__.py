@@ -1,0 +1,1 @@
+"""The parent process: supervise loop, signals, generations, sockets, scoreboard."""

@@ -1,0 +1,1 @@
+"""The only connected sockets: transport, TLS, deadlines."""

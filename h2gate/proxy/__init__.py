@@ -1,0 +1,1 @@
+"""Where an exchange meets a backend: exchange, router, rewrite, retry."""

@@ -1,0 +1,1 @@
+"""What the gate tells: access log, error log."""

@@ -1,0 +1,1 @@
+"""A child process: owns the hub, boots, accepts, drains, exits."""

@@ -1,0 +1,50 @@
+"""Where routes lead, once names and URLs are told apart.
+
+The rule: a route's URL makes an anonymous backend, named by the URL without its path, so that routes to one place share
+its connections.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from h2gate.config.addresses import EndpointUrl
+from h2gate.config.model import Backend, Config, Endpoint, Route
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A route's backend, and the path that takes the matched prefix's place (None: the path stays)."""
+
+    name: str
+    base_path: bytes | None
+
+
+def is_url(backend: str) -> bool:
+    """Tell a route's URL from the name of a backend, which has no colon."""
+    return ":" in backend
+
+
+def target_of(config: Config, route: Route) -> Target | None:
+    """Return where the route leads; None if the gate answers itself."""
+    if route.backend is None:
+        return None
+    if is_url(route.backend):
+        url = EndpointUrl.parse(route.backend)
+        return Target(str(url.without_path()), url.base_path)
+    # One for all endpoints: config.checks sees to it.
+    return Target(route.backend, config.backends[route.backend].endpoints[0].url.base_path)
+
+
+def backends_of(config: Config) -> dict[str, Backend]:
+    """Return the backends that routes lead to, by name, in the order of the routes."""
+    found: dict[str, Backend] = {}
+    for route in config.routes:
+        target = target_of(config, route)
+        if target is not None and target.name not in found:
+            found[target.name] = config.backends.get(target.name) or _anonymous(target.name)
+    return found
+
+
+def _anonymous(url: str) -> Backend:
+    return Backend(endpoints=(Endpoint(url=EndpointUrl.parse(url)),))

@@ -1,0 +1,192 @@
+"""TLS contexts, from the files the configuration names.
+
+Built in the master before it forks: so all workers share the keys of session tickets, and a file that is no good never
+replaces one that is. The rule: what OpenSSL would say in its own words is said here by key and file.
+
+Certificates are read by `cryptography`: the standard library tells a certificate's names only to who verifies it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import ssl
+from pathlib import Path
+from typing import NoReturn
+
+from cryptography import x509
+
+from h2gate.config.model import BackendTls, Certificate, Config, ListenerTls
+from h2gate.config.resolved import backends_of
+from h2gate.errors import ExitCode, StartError
+
+_LOG = logging.getLogger("h2gate")
+
+# TLS 1.2: ephemeral keys and authenticated encryption only; HTTP/2 forbids all else (RFC 9113, 9.2.2 and appendix A).
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
+_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+
+
+def listener_contexts(config: Config) -> list[ssl.SSLContext | None]:
+    """Return a context for each listener, None for those in clear.
+
+    Raises StartError, which names the key and the file.
+    """
+    return [
+        None if listener.tls is None else listener_context(listener.tls, f"listeners[{index}].tls")
+        for index, listener in enumerate(config.listeners)
+    ]
+
+
+def listener_context(tls: ListenerTls, key: str = "tls") -> ssl.SSLContext:
+    """Return the context of a listener; it changes to another certificate's by SNI. `key` is for errors."""
+    contexts: list[ssl.SSLContext] = []
+    by_name: dict[str, ssl.SSLContext] = {}
+    for index, certificate in enumerate(tls.certificates):
+        here = f"{key}.certificates[{index}]"
+        context = _server_context(tls, certificate, here)
+        names = _names_of(certificate.cert, f"{here}.cert")
+        if contexts and by_name.keys() >= set(names):
+            _refuse(
+                f"{here}.cert",
+                certificate.cert,
+                "no client would get it: its names are served by the certificates before it; remove it"
+                if names
+                else "it has no DNS names (subjectAltName) that clients could ask for: remove it or issue it anew",
+            )
+        contexts.append(context)
+        for name in names:
+            by_name.setdefault(name, context)
+    default = contexts[0]
+    if len(contexts) > 1:
+
+        def choose(connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+            connection.context = chosen(by_name, name) or default
+
+        # The same callback for TLS over memory, whose connection is an SSLObject, and over sockets.
+        default.sni_callback = choose
+    return default
+
+
+def chosen(by_name: dict[str, ssl.SSLContext], name: str | None) -> ssl.SSLContext | None:
+    """Return the context for a server name: its own, or that of a wildcard for its first label (RFC 9525, 6.3)."""
+    if name is None:
+        return None
+    name = name.lower()
+    return by_name.get(name) or by_name.get("*." + name.partition(".")[2])
+
+
+def _server_context(tls: ListenerTls, certificate: Certificate, key: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = _VERSIONS[tls.min_version]
+    context.set_ciphers(CIPHERS)
+    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    _restrict(context)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    _load_chain(context, (f"{key}.cert", certificate.cert), (f"{key}.key", certificate.key))
+    return context
+
+
+def backend_contexts(config: Config) -> dict[str, ssl.SSLContext]:
+    """Return a context for each backend with `h2://` endpoints, by its resolved name.
+
+    Raises StartError, which names the key and the file.
+    """
+    return {
+        name: backend_context(backend.tls, f"backends.{name}.tls")
+        for name, backend in backends_of(config).items()
+        if any(endpoint.url.tls for endpoint in backend.endpoints)
+    }
+
+
+def backend_context(tls: BackendTls, key: str = "tls") -> ssl.SSLContext:
+    """Return the context of connections to a backend. `key` is for errors."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    _restrict(context)
+    context.set_alpn_protocols(["h2"])
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif tls.ca is None:
+        context.load_default_certs()
+    else:
+        _load_ca(context, tls.ca, f"{key}.ca")
+    if tls.client_cert is not None and tls.client_key is not None:
+        _load_chain(context, (f"{key}.client_cert", tls.client_cert), (f"{key}.client_key", tls.client_key))
+    return context
+
+
+def _restrict(context: ssl.SSLContext) -> None:
+    """Switch off what HTTP/2 forbids: compression and renegotiation (RFC 9113, 9.2.1)."""
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+
+
+def _load_ca(context: ssl.SSLContext, ca: Path, key: str) -> None:
+    try:
+        context.load_verify_locations(cafile=ca)
+    except ssl.SSLError:
+        _refuse(key, ca, "it holds no CA certificate in PEM: give the CA's certificate, BEGIN CERTIFICATE")
+    except OSError as failure:
+        _refuse(key, ca, f"cannot read it: {failure.strerror}")
+
+
+class _Encrypted(Exception):
+    """OpenSSL asked for the key's password."""
+
+
+def _load_chain(context: ssl.SSLContext, cert: tuple[str, Path], key: tuple[str, Path]) -> None:
+    """Load a certificate and its key, each given with the name of its config key."""
+    _warn_of_dates(*cert, _read_certificate(*cert))
+    try:
+        context.load_cert_chain(cert[1], key[1], password=_ask)
+    except _Encrypted:
+        _refuse(*key, f"it is encrypted: decrypt it with `openssl pkey -in {key[1].name} -out FILE`")
+    except ssl.SSLError as failure:
+        if failure.reason == "KEY_VALUES_MISMATCH":
+            _refuse(*key, f"it is not the key of {cert[1]} (whose first certificate must be the gate's own)")
+        if failure.reason is not None:
+            _refuse(*cert, f"OpenSSL refuses it: {failure.reason.lower().replace('_', ' ')}")
+        _refuse(*key, "it holds no private key in PEM: give the file with BEGIN PRIVATE KEY")
+    except OSError as failure:
+        _refuse(*key, f"cannot read it: {failure.strerror}")
+
+
+def _ask() -> str:
+    # Without this OpenSSL would ask on the terminal, and a service has none.
+    raise _Encrypted
+
+
+def _names_of(cert: Path, key: str) -> list[str]:
+    """Return the DNS names of a certificate in lower case."""
+    try:
+        extension = _read_certificate(key, cert).extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return []
+    except ValueError as failure:
+        _refuse(key, cert, f"its extensions cannot be read: {failure}")
+    return [name.lower() for name in extension.value.get_values_for_type(x509.DNSName)]
+
+
+def _read_certificate(key: str, cert: Path) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificates(cert.read_bytes())[0]
+    except ValueError:
+        _refuse(key, cert, "it holds no certificate in PEM: give the file with BEGIN CERTIFICATE, leaf first")
+    except OSError as failure:
+        _refuse(key, cert, f"cannot read it: {failure.strerror}")
+
+
+def _warn_of_dates(key: str, path: Path, certificate: x509.Certificate) -> None:
+    # No error: an old certificate serves some clients, a gate that does not start serves none.
+    now = datetime.datetime.now(datetime.UTC)
+    if certificate.not_valid_after_utc < now:
+        _LOG.warning("%s: %s: it expired on %s: renew it", key, path, certificate.not_valid_after_utc.date())
+    if certificate.not_valid_before_utc > now:
+        _LOG.warning("%s: %s: it is not valid before %s", key, path, certificate.not_valid_before_utc.date())
+
+
+def _refuse(key: str, path: Path, what: str) -> NoReturn:
+    raise StartError(f"{key}: {path}: {what}", ExitCode.BAD_CONFIG) from None

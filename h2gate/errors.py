@@ -31,6 +31,14 @@ class ErrorCode(IntEnum):
     HTTP_1_1_REQUIRED = 0xD
 
 
+def code_name(code: int) -> str:
+    """Return an HTTP/2 error code in its RFC's words, or in hexadecimal."""
+    try:
+        return ErrorCode(code).name
+    except ValueError:
+        return f"0x{code:x}"
+
+
 class Origin(Enum):
     """Who caused the failure."""
 

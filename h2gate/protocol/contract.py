@@ -132,7 +132,9 @@ class Http1ServerEngine(Protocol):
 
     def send_head(self, stream_id: int, head: ResponseHead, end_stream: bool) -> None:
         """Queue the final head. The engine chooses the framing (length, chunked, or the connection's end)
-        and writes Connection itself; HEAD, 204 and 304 get no body whatever follows (RFC 9112, 6.3)."""
+        and writes Connection itself; HEAD, 204 and 304 get no body whatever follows (RFC 9112, 6.3).
+
+        After ConnectionFailed it answers `current_stream`, the request that failed, whatever was read of it."""
 
     def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None: ...
 
@@ -140,6 +142,23 @@ class Http1ServerEngine(Protocol):
         """End the body; the fields go out if it is chunked and the client sent `TE: trailers`."""
 
     def queued(self, stream_id: int) -> int: ...
+
+    def abandon_request(self) -> int:
+        """Read no more (a deadline passed); return the stream id under which the request can be answered.
+
+        If its head has not come, that is a new one; the response is then closed by its length or the connection's end.
+        """
+
+    @property
+    def current_stream(self) -> int:
+        """The id of the request under way, or of the last one; one that could not be read counts. 0: none yet."""
+
+    @property
+    def broken(self) -> bool:
+        """Whether the response did not keep what its head declared: the owner aborts the connection.
+
+        A length exceeded (the excess is cut) or not reached, or a field that would have been more than one line.
+        """
 
     def close_after_response(self) -> None:
         """Make this response the connection's last (draining): `Connection: close` if its head is not out."""

@@ -1,0 +1,77 @@
+"""The two lifecycles of an HTTP/1.1 exchange on the client's connection: reading it, and answering it.
+
+The one rule: they advance on their own. A response may begin, and even end, while the request's body still
+comes in, and the next request is read only when both are over (RFC 9112, 9.3.2).
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from h2gate.lifecycle import Lifecycle
+
+
+class Reading(Enum):
+    """How far the request under way has been read."""
+
+    HEAD = "head"
+    BODY = "body"
+    COMPLETE = "complete"
+    FAILED = "failed"
+
+
+class Read(Enum):
+    """What was read."""
+
+    HEAD_WITH_BODY = "head_with_body"
+    WHOLE_REQUEST = "whole_request"
+    END_OF_BODY = "end_of_body"
+    FAULT = "fault"
+    NEXT = "next"
+
+
+READING: Lifecycle[Reading, Read] = Lifecycle(
+    "request reading",
+    Reading.HEAD,
+    {
+        (Reading.HEAD, Read.HEAD_WITH_BODY): Reading.BODY,
+        # RFC 9112, 6.3: no Content-Length and no Transfer-Encoding, no body.
+        (Reading.HEAD, Read.WHOLE_REQUEST): Reading.COMPLETE,
+        (Reading.HEAD, Read.FAULT): Reading.FAILED,
+        (Reading.BODY, Read.END_OF_BODY): Reading.COMPLETE,
+        # Where a message's end is in doubt nothing behind it can be read: FAILED has no way out.
+        (Reading.BODY, Read.FAULT): Reading.FAILED,
+        (Reading.COMPLETE, Read.NEXT): Reading.HEAD,
+    },
+)
+
+
+class Writing(Enum):
+    """How far the response under way has been queued."""
+
+    HEAD = "head"
+    BODY = "body"
+    ENDED = "ended"
+    BROKEN = "broken"
+
+
+class Written(Enum):
+    """What was queued."""
+
+    HEAD = "head"
+    END = "end"
+    BREACH = "breach"
+
+
+WRITING: Lifecycle[Writing, Written] = Lifecycle(
+    "response writing",
+    Writing.HEAD,
+    {
+        (Writing.HEAD, Written.HEAD): Writing.BODY,
+        # A head that must not be sent as it is, e.g. with a line feed in a value.
+        (Writing.HEAD, Written.BREACH): Writing.BROKEN,
+        (Writing.BODY, Written.END): Writing.ENDED,
+        # More or fewer bytes than the head declared: never a clean end (RFC 9112, 8).
+        (Writing.BODY, Written.BREACH): Writing.BROKEN,
+    },
+)

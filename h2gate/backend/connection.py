@@ -1,0 +1,422 @@
+"""One HTTP/2 connection to an endpoint, shared by many clients' requests.
+
+The hub calls it with bytes; it calls each stream's sink with what they mean, and is called by sinks to send.
+Nothing here waits. Rule: whoever changes the engine marks the connection in the flush queue.
+
+Windows: the connection's window is given back as soon as bytes arrive, a stream's only when the client's side has
+sent them on. So streams of stalled clients can never use up the window that all share, and what they
+hold is bounded by their own windows all the same.
+
+Sinks belong to other connections' clients: one that raises costs its stream.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from h2gate.backend.connection_state import CONNECTION, ConnectionEvent, ConnectionState
+from h2gate.backend.contract import ResponseSink
+from h2gate.errors import ErrorCode, Failure, Reason
+from h2gate.net.deadlines import Deadline
+from h2gate.net.transport import INTERNAL_ERROR, Transport
+from h2gate.protocol.contract import Http2ClientEngine
+from h2gate.protocol.events import (
+    ConnectionFailed,
+    DataReceived,
+    Event,
+    Fields,
+    GoAwayReceived,
+    InterimReceived,
+    RequestHead,
+    ResponseReceived,
+    SettingsReceived,
+    StreamReset,
+    TrailersReceived,
+)
+
+if TYPE_CHECKING:
+    from h2gate.backend.pool import Pool
+
+FLUSH_BYTES = 65_536
+# Until the peer's SETTINGS are here: fewer than any server in use allows, more than one page asks for.
+STREAMS_BEFORE_SETTINGS = 16
+# Of what a backend writes into its GOAWAY, for the log.
+DEBUG_BYTES = 100
+
+_log = logging.getLogger("h2gate")
+
+
+class BackendStream:
+    """One request on a backend connection. Calls after its end are ignored."""
+
+    __slots__ = ("connection", "id", "is_over", "is_reused", "is_sent", "is_touched", "sink")
+
+    def __init__(self, connection: BackendConnection, sink: ResponseSink, is_reused: bool, is_sent: bool) -> None:
+        self.connection = connection
+        self.sink = sink
+        self.id = 0
+        self.is_over = False
+        # The request's end is with the engine, though perhaps not framed.
+        self.is_sent = is_sent
+        # Facts for the retry rule: had the connection served before; did a byte of this stream come back?
+        self.is_reused = is_reused
+        self.is_touched = False
+
+    def send_data(self, data: bytes, end_stream: bool) -> None:
+        if not self.is_over:
+            self.is_sent = self.is_sent or end_stream
+            self.connection.engine.send_data(self.id, data, end_stream)
+            self.connection.mark()
+
+    def send_trailers(self, fields: Fields) -> None:
+        if not self.is_over:
+            self.is_sent = True
+            self.connection.engine.send_trailers(self.id, fields)
+            self.connection.mark()
+
+    def credit(self, size: int) -> None:
+        if not self.is_over:
+            self.connection.engine.credit(self.id, size)
+            self.connection.mark()
+
+    def reset(self, code: ErrorCode) -> None:
+        """Cancel the request; the sink hears no more."""
+        self.connection.reset(self, code)
+
+
+class BackendConnection:
+    __slots__ = (
+        "_goaway_word",
+        "_last_used",
+        "_preface_deadline",
+        "_retire_after_requests",
+        "_retire_at",
+        "answered",
+        "engine",
+        "has_settings",
+        "is_marked",
+        "peer_max_streams",
+        "pool",
+        "requests",
+        "state",
+        "streams",
+        "transport",
+    )
+
+    def __init__(self, pool: Pool, transport: Transport, engine: Http2ClientEngine, preface_timeout: float) -> None:
+        now = pool.clock()
+        self.pool = pool
+        self.transport = transport
+        self.engine = engine
+        self.state = CONNECTION.next(CONNECTION.initial, ConnectionEvent.DIALED)
+        self.streams: dict[int, BackendStream] = {}
+        self.requests = 0
+        self.answered = 0
+        self.peer_max_streams = STREAMS_BEFORE_SETTINGS
+        self.has_settings = False
+        self.is_marked = False
+        self._goaway_word = ""
+        self._last_used = now
+        # +-10 % apart, so that connections opened together do not all leave together.
+        self._retire_at = now + pool.config.max_age * random.uniform(0.9, 1.1)
+        self._retire_after_requests = round(pool.config.max_requests * random.uniform(0.9, 1.1)) or 1
+        self._preface_deadline: Deadline | None = Deadline(self._preface_missing)
+        pool.deadlines.arm(self._preface_deadline, preface_timeout)
+        transport.start(self)
+        self.mark()
+
+    def __repr__(self) -> str:
+        return (
+            f"<BackendConnection {self.pool.endpoint.name} {self.state.name} "
+            f"{len(self.streams)}/{self.stream_limit} streams, {self.requests} requests>"
+        )
+
+    # What a pool asks
+
+    @property
+    def stream_limit(self) -> int:
+        return min(self.pool.config.max_streams, self.peer_max_streams)
+
+    @property
+    def can_open_stream(self) -> bool:
+        return self.state is ConnectionState.OPEN and len(self.streams) < self.stream_limit and self.engine.ids_left > 0
+
+    def has_expired(self, now: float) -> bool:
+        return self.requests >= self._retire_after_requests or now >= self._retire_at or self.engine.ids_left == 0
+
+    def is_idle_since(self, moment: float) -> bool:
+        return not self.streams and self._last_used <= moment
+
+    # What an exchange does
+
+    def open_stream(self, head: RequestHead, end_stream: bool, sink: ResponseSink) -> BackendStream:
+        """Send a request's head; the caller has just been given the lease."""
+        stream = BackendStream(self, sink, is_reused=self.answered > 0, is_sent=end_stream)
+        stream.id = self.engine.open_stream(head, end_stream)
+        self.streams[stream.id] = stream
+        self.requests += 1
+        self.pool.on_stream_opened()
+        self.mark()
+        return stream
+
+    def reset(self, stream: BackendStream, code: ErrorCode) -> None:
+        if not stream.is_over:
+            self.engine.reset(stream.id, code)
+            self.mark()
+            self._forget(stream)
+            self._after_streams()
+
+    def retire(self) -> None:
+        """Take no more streams; close when those that run are done."""
+        if self.state is ConnectionState.OPEN:
+            self._leave(ConnectionEvent.RETIRED)
+            self._close_if_drained()
+            self.pool.serve()
+
+    # Output
+
+    def mark(self) -> None:
+        self.pool.flush_queue.mark(self)
+
+    def flush(self) -> None:
+        self._write_out()
+        for stream_id, size in self.engine.take_framed():
+            stream = self.streams.get(stream_id)
+            if stream is not None:
+                try:
+                    stream.sink.on_request_framed(size)
+                except Exception:
+                    self._sink_failed(stream)
+
+    def _write_out(self) -> None:
+        transport, engine = self.transport, self.engine
+        while transport.has_room:
+            data = engine.data_to_send(FLUSH_BYTES)
+            if not data:
+                break
+            transport.write(data)
+
+    # What the transport calls
+
+    def on_bytes(self, data: bytes) -> None:
+        for event in self.engine.receive(data):
+            handler = _HANDLERS.get(type(event))
+            if handler is not None:
+                try:
+                    handler(self, event)
+                except Exception:
+                    self._event_failed(event)
+        self.mark()
+        self.pool.flush_queue.run()
+
+    def on_writable(self) -> None:
+        self.mark()
+        self.pool.flush_queue.run()
+
+    def on_secured(self, alpn: str | None) -> None:
+        raise AssertionError("a backend's transport comes with its handshake done")
+
+    def on_end(self, error: str) -> None:
+        if error == INTERNAL_ERROR:
+            failure = Failure(Reason.INTERNAL)
+        else:
+            failure = Failure(Reason.BACKEND_CLOSED, self._goaway_word or error)
+        self._fail(failure)
+        self.pool.flush_queue.run()
+
+    # Events
+
+    def _settings(self, event: SettingsReceived) -> None:
+        self.peer_max_streams = event.max_streams
+        if not self.has_settings:
+            self.has_settings = True
+            self._drop_preface_deadline()
+            self.pool.on_connected()
+        self.pool.serve()
+
+    def _interim(self, event: InterimReceived) -> None:
+        stream = self.streams.get(event.stream_id)
+        if stream is not None:
+            stream.is_touched = True
+            stream.sink.on_interim(event.head)
+
+    def _response(self, event: ResponseReceived) -> None:
+        stream = self.streams.get(event.stream_id)
+        if stream is not None:
+            stream.is_touched = True
+            self.answered += 1
+            stream.sink.on_response(event.head, event.end_stream)
+            if event.end_stream:
+                self._ended(stream)
+
+    def _data(self, event: DataReceived) -> None:
+        self.engine.credit_connection(event.credit)
+        stream = self.streams.get(event.stream_id)
+        if stream is None:
+            return
+        padding = event.credit - len(event.data)
+        if padding:
+            self.engine.credit(event.stream_id, padding)
+        stream.sink.on_response_data(event.data, event.end_stream)
+        if event.end_stream:
+            self._ended(stream)
+
+    def _trailers(self, event: TrailersReceived) -> None:
+        stream = self.streams.get(event.stream_id)
+        if stream is not None:
+            stream.sink.on_response_trailers(event.fields)
+            self._ended(stream)
+
+    def _reset_received(self, event: StreamReset) -> None:
+        stream = self.streams.get(event.stream_id)
+        if stream is None:
+            return
+        if not event.by_peer:
+            failure = Failure(Reason.BAD_RESPONSE, event.detail)
+        elif event.code == ErrorCode.REFUSED_STREAM and not stream.is_touched:
+            failure = Failure(Reason.REFUSED_STREAM)
+        else:
+            failure = Failure(Reason.BACKEND_RESET, code_name(event.code))
+        self._forget(stream)
+        self._tell(stream, failure)
+        self._after_streams()
+
+    def _goaway(self, event: GoAwayReceived) -> None:
+        if self.state is ConnectionState.CLOSED:
+            return
+        self._leave(ConnectionEvent.GOAWAY)
+        detail = ""
+        if event.code != ErrorCode.NO_ERROR:
+            detail = code_name(event.code)
+            debug = event.debug[:DEBUG_BYTES].decode("latin-1").encode("unicode_escape").decode("ascii")
+            self._goaway_word = f"GOAWAY {detail}: {debug}" if debug else f"GOAWAY {detail}"
+        # RFC 9113, 6.8: streams above the last id were not and will not be processed. They go back to their sinks
+        # first, so that they stand before those that wait.
+        refused = [stream for stream in self.streams.values() if stream.id > event.last_stream_id]
+        self._drop(refused, Failure(Reason.GOAWAY_REFUSED, detail))
+        self._close_if_drained()
+        self.pool.serve()
+
+    def _connection_failed(self, event: ConnectionFailed) -> None:
+        self._write_out()
+        self.transport.finish()
+        self._fail(Failure(event.reason, event.detail))
+
+    def _event_failed(self, event: Event) -> None:
+        """A handler raised: its stream is lost, or the connection where no stream is to blame."""
+        stream_id = getattr(event, "stream_id", None)
+        if stream_id is None:
+            self.transport.fail()
+            return
+        stream = self.streams.get(stream_id)
+        if stream is None:
+            _log.exception("internal error in an exchange")
+        else:
+            self._sink_failed(stream)
+
+    def _sink_failed(self, stream: BackendStream) -> None:
+        _log.exception("internal error in an exchange")
+        self.engine.reset(stream.id, ErrorCode.INTERNAL_ERROR)
+        self.mark()
+        self._forget(stream)
+        self._tell(stream, Failure(Reason.INTERNAL))
+        self._after_streams()
+
+    # Ends
+
+    def _ended(self, stream: BackendStream) -> None:
+        """The response is complete, and so is the exchange, whatever of the request is still unsent."""
+        if stream.is_over:
+            return
+        if not stream.is_sent or self.engine.queued(stream.id):
+            # RFC 9113, 8.1: the backend needs no more of it; without this it would count as a stream for ever.
+            self.engine.reset(stream.id, ErrorCode.NO_ERROR)
+            self.mark()
+        self._forget(stream)
+        self._after_streams()
+
+    def _forget(self, stream: BackendStream) -> None:
+        stream.is_over = True
+        self.streams.pop(stream.id, None)
+        self._last_used = self.pool.clock()
+        self.pool.on_stream_closed()
+
+    def _after_streams(self) -> None:
+        """Streams have ended: let others in, or close behind the last one."""
+        if self.state is ConnectionState.OPEN:
+            self.pool.on_room(self)
+        else:
+            self._close_if_drained()
+
+    def _drop(self, streams: list[BackendStream], failure: Failure) -> None:
+        for stream in streams:
+            # A sink that is told may reset others of these: both may be requests of one client.
+            if not stream.is_over:
+                self._forget(stream)
+                self._tell(stream, failure)
+
+    def _tell(self, stream: BackendStream, failure: Failure) -> None:
+        try:
+            stream.sink.on_backend_failure(failure)
+        except Exception:
+            _log.exception("internal error in an exchange")
+
+    def _leave(self, event: ConnectionEvent) -> None:
+        was_open = self.state is ConnectionState.OPEN
+        self.state = CONNECTION.next(self.state, event)
+        if was_open:
+            self.pool.on_connection_leaving(self)
+
+    def _close_if_drained(self) -> None:
+        if self.state is ConnectionState.DRAINING and not self.streams:
+            self._leave(ConnectionEvent.EMPTIED)
+            self._drop_preface_deadline()
+            # The backend opens no streams: there is none whose id could be told.
+            self.engine.goaway(0, ErrorCode.NO_ERROR)
+            self._write_out()
+            self.transport.finish()
+
+    def _fail(self, failure: Failure) -> None:
+        """The connection is gone; so are its streams."""
+        if self.state is ConnectionState.CLOSED:
+            return
+        self._leave(ConnectionEvent.LOST)
+        self._drop_preface_deadline()
+        if not self.has_settings:
+            # Before the sinks are told: they may ask for another endpoint at once.
+            self.pool.on_not_connected(failure)
+        self._drop(list(self.streams.values()), failure)
+        self.pool.serve()
+
+    def _drop_preface_deadline(self) -> None:
+        if self._preface_deadline is not None:
+            self.pool.deadlines.cancel(self._preface_deadline)
+            self._preface_deadline = None  # the two hold each other
+
+    def _preface_missing(self) -> None:
+        self.transport.abort()
+        self._fail(Failure(Reason.CONNECT_TIMEOUT, "no SETTINGS from the backend"))
+        self.pool.flush_queue.run()
+
+
+def code_name(code: int) -> str:
+    """Return an HTTP/2 error code in its RFC's words, or in hexadecimal."""
+    try:
+        return ErrorCode(code).name
+    except ValueError:
+        return f"0x{code:x}"
+
+
+_HANDLERS: dict[type, Callable[[BackendConnection, Any], None]] = {
+    SettingsReceived: BackendConnection._settings,
+    InterimReceived: BackendConnection._interim,
+    ResponseReceived: BackendConnection._response,
+    DataReceived: BackendConnection._data,
+    TrailersReceived: BackendConnection._trailers,
+    StreamReset: BackendConnection._reset_received,
+    GoAwayReceived: BackendConnection._goaway,
+    ConnectionFailed: BackendConnection._connection_failed,
+}

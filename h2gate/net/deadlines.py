@@ -1,0 +1,111 @@
+"""Deadlines of a worker: one timer walks them all.
+
+A socket timeout costs a native timer for each wait; a deadline here costs two set operations in the
+life of an exchange. Time is cut into ticks, each with the set of deadlines that may fall due in it.
+Moving a deadline later only changes its `when`: the sweep finds it early and puts it where it belongs.
+
+Rule: a deadline never expires early, and at most one tick and the pause between two sweeps late.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from math import inf
+from time import monotonic
+
+# The smallest deadline that means anything is the 100-continue wait of 1 s; a tenth of it is exact enough.
+TICK_SECONDS = 0.1
+
+_log = logging.getLogger("h2gate")
+
+
+class Deadline:
+    """A moment at which `expired` is called, unless it is moved or cancelled before."""
+
+    __slots__ = ("_tick", "expired", "when")
+
+    def __init__(self, expired: Callable[[], None]) -> None:
+        self.expired = expired
+        self.when = inf
+        self._tick = -1
+
+    @property
+    def is_armed(self) -> bool:
+        return self.when != inf
+
+
+class Deadlines:
+    """All deadlines of one worker.
+
+    The worker calls `sweep` every `TICK_SECONDS`, and runs the flush queue after it: what expires has mostly
+    something to send.
+    """
+
+    __slots__ = ("_buckets", "_swept", "clock")
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self.clock = clock
+        self._buckets: dict[int, set[Deadline]] = {}
+        # All ticks up to this one have been swept: nothing may be placed there any more.
+        self._swept = int(clock() / TICK_SECONDS)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._buckets.values()))
+
+    def arm(self, deadline: Deadline, seconds: float) -> None:
+        """Let `deadline` expire `seconds` from now, whatever it was set to before."""
+        when = self.clock() + seconds
+        deadline.when = when
+        tick = int(when / TICK_SECONDS) + 1
+        if deadline._tick == -1 or tick < deadline._tick:
+            self._place(deadline, tick)
+
+    def cancel(self, deadline: Deadline) -> None:
+        deadline.when = inf
+        self._take_out(deadline)
+
+    def sweep(self) -> None:
+        """Call `expired` of all deadlines that have passed. One that raises is logged and stops nobody else."""
+        now = self.clock()
+        current = int(now / TICK_SECONDS)
+        ticks = self._ticks_until(current)
+        # Before anything is called: what the callbacks arm must land in a tick that is still to come.
+        self._swept = max(self._swept, current)
+        for tick in ticks:
+            for deadline in self._buckets.pop(tick, ()):
+                if deadline._tick != tick:  # cancelled or moved by another one's callback
+                    continue
+                deadline._tick = -1
+                if deadline.when > now:
+                    self._place(deadline, int(deadline.when / TICK_SECONDS) + 1)
+                    continue
+                deadline.when = inf
+                try:
+                    deadline.expired()
+                except Exception:
+                    _log.exception("internal error at a deadline")
+
+    def _ticks_until(self, current: int) -> Iterable[int]:
+        # After a pause (a stopped process) there are fewer buckets than ticks.
+        if current - self._swept > len(self._buckets):
+            return sorted(tick for tick in self._buckets if tick <= current)
+        return range(self._swept + 1, current + 1)
+
+    def _place(self, deadline: Deadline, tick: int) -> None:
+        self._take_out(deadline)
+        tick = max(tick, self._swept + 1)
+        deadline._tick = tick
+        bucket = self._buckets.get(tick)
+        if bucket is None:
+            bucket = self._buckets[tick] = set()
+        bucket.add(deadline)
+
+    def _take_out(self, deadline: Deadline) -> None:
+        # Taken out at once, not left for the sweep: a finished exchange must not be kept for a minute.
+        bucket = self._buckets.get(deadline._tick)
+        if bucket is not None:
+            bucket.discard(deadline)
+            if not bucket:
+                del self._buckets[deadline._tick]
+        deadline._tick = -1

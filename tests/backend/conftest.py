@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from h2gate.net.transport import Reactor
+from tests.backend.house import House, greenlets
+from tests.net.support import watched_reactor
+
+
+@pytest.fixture
+def reactor() -> Iterator[Reactor]:
+    with watched_reactor() as made:
+        yield made
+
+
+@pytest.fixture
+def house(reactor: Reactor) -> Iterator[House]:
+    before = greenlets()
+    made = House(reactor)
+    yield made
+    made.close()
+    assert greenlets() <= before

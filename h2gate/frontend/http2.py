@@ -1,0 +1,355 @@
+"""A client connection that speaks HTTP/2: many streams, each one exchange.
+
+Rule: a stream is forgotten when both of its sides are over and its last byte is framed. What was received on it and not
+credited by then goes back to the connection's window, which all streams share.
+"""
+
+from __future__ import annotations
+
+import random
+
+from h2gate.contract import Client, RequestSink
+from h2gate.errors import ErrorCode, Failure, Reason, code_name
+from h2gate.frontend.front import Front
+from h2gate.frontend.session import ClientSession
+from h2gate.frontend.session_state import SESSION, SessionEvent, SessionState
+from h2gate.net.deadlines import Deadline
+from h2gate.net.transport import Transport
+from h2gate.protocol.events import (
+    ConnectionFailed,
+    DataReceived,
+    Event,
+    Fields,
+    GoAwayReceived,
+    PingAcked,
+    RequestReceived,
+    RequestRejected,
+    ResponseHead,
+    StreamReset,
+    TrailersReceived,
+)
+
+# The answer to this PING has seen our last call.
+LAST_CALL_PING = b"lastcall"
+# How long the last call waits for that answer.
+LAST_CALL_SECONDS = 1.0
+
+
+class Http2Stream:
+    """One request of the session."""
+
+    __slots__ = ("client", "id", "is_answered", "is_received", "moved_at", "session", "sink", "uncredited")
+
+    def __init__(self, session: Http2Session, stream_id: int, is_received: bool) -> None:
+        self.session = session
+        self.client = session.client
+        self.id = stream_id
+        self.sink: RequestSink | None = None
+        self.is_received = is_received
+        # The response's end has been given to the engine.
+        self.is_answered = False
+        self.uncredited = 0
+        # When the response last moved: for the client that keeps the stream's window shut.
+        self.moved_at = 0.0
+
+    def send_interim(self, head: ResponseHead) -> None:
+        self.session.engine.send_interim(self.id, head)
+        self.session.mark()
+
+    def send_head(self, head: ResponseHead, end_stream: bool) -> None:
+        self.session.engine.send_head(self.id, head, end_stream)
+        self._sent(end_stream)
+
+    def send_data(self, data: bytes, end_stream: bool) -> None:
+        self.session.engine.send_data(self.id, data, end_stream)
+        self._sent(end_stream)
+
+    def send_trailers(self, fields: Fields) -> None:
+        self.session.engine.send_trailers(self.id, fields)
+        self._sent(True)
+
+    def _sent(self, end_stream: bool) -> None:
+        session = self.session
+        if end_stream and session.streams.get(self.id) is self:
+            self.is_answered = True
+            session.ending.append(self)
+        session.mark()
+
+    def reset(self, failure: Failure) -> None:
+        self.session.reset(self, failure.rule.code)
+
+    def credit(self, size: int) -> None:
+        session = self.session
+        if session.streams.get(self.id) is self:
+            self.uncredited -= size
+            session.engine.credit(self.id, size)
+            session.engine.credit_connection(size)
+            session.mark()
+
+
+class Http2Session(ClientSession):
+    __slots__ = (
+        "_call_at_latest",
+        "_idle",
+        "_is_leaving",
+        "_last_call",
+        "_stalls",
+        "ending",
+        "engine",
+        "state",
+        "streams",
+    )
+
+    def __init__(self, front: Front, transport: Transport, client: Client) -> None:
+        super().__init__(front, transport, client)
+        self.engine = front.make_http2()
+        self.state = SESSION.initial
+        self.streams: dict[int, Http2Stream] = {}
+        # Answered streams whose last bytes may still be in the engine.
+        self.ending: list[Http2Stream] = []
+        self._is_leaving = False
+        self._idle = Deadline(self._idle_too_long)
+        # For the last call, then for the client's answer to it.
+        self._last_call = Deadline(self._time_to_call)
+        self._call_at_latest = 0.0
+        self._stalls = Deadline(self._check_windows)
+        front.deadlines.arm(self._idle, front.timeouts.request_head)
+        self.mark()
+
+    def __repr__(self) -> str:
+        return f"<Http2Session {self.client.address}:{self.client.port} {self.state.name} {len(self.streams)} streams>"
+
+    # What the transport calls
+
+    def on_bytes(self, data: bytes) -> None:
+        if self.state is not SessionState.CLOSED:
+            self._handle(self.engine.receive(data))
+        self.front.flush_queue.run()
+
+    def on_writable(self) -> None:
+        self.mark()
+        self.front.flush_queue.run()
+
+    def on_secured(self, alpn: str | None) -> None:
+        raise AssertionError("the handshake is over before a session begins")
+
+    def on_end(self, error: str) -> None:
+        self._lost(Failure(Reason.CLIENT_CLOSED, error), politely=not self.streams)
+        self.front.flush_queue.run()
+
+    # Events
+
+    def _handle(self, events: list[Event]) -> None:
+        for event in events:
+            match event:
+                case DataReceived():
+                    self._data(event)
+                case RequestReceived():
+                    stream = self._begin(event.stream_id, event.end_stream)
+                    stream.sink = self.front.handler.begin(stream, event.head, event.end_stream)
+                case TrailersReceived():
+                    stream_or_none = self.streams.get(event.stream_id)
+                    if stream_or_none is not None and stream_or_none.sink is not None:
+                        stream_or_none.is_received = True
+                        stream_or_none.sink.on_request_trailers(event.fields)
+                case StreamReset():
+                    self._reset_received(event)
+                case RequestRejected():
+                    # The engine discards the body: for us the request is over once it is answered.
+                    stream = self._begin(event.stream_id, is_received=False)
+                    stream.sink = self.front.handler.reject(stream, event.head, Failure(event.reason, event.detail))
+                case PingAcked():
+                    if event.data == LAST_CALL_PING:
+                        self._last_call_over()
+                case GoAwayReceived():
+                    # The client opens no more streams; those that run are its own to finish.
+                    self._is_leaving = True
+                    self._close_if_empty()
+                case ConnectionFailed():
+                    self._connection_failed(event)
+        self.mark()
+
+    def _begin(self, stream_id: int, is_received: bool) -> Http2Stream:
+        front = self.front
+        if not self.streams:
+            front.deadlines.cancel(self._idle)
+            front.deadlines.arm(self._stalls, front.timeouts.client_write / 4)
+        stream = self.streams[stream_id] = Http2Stream(self, stream_id, is_received)
+        stream.moved_at = front.deadlines.clock()
+        return stream
+
+    def _data(self, event: DataReceived) -> None:
+        stream = self.streams.get(event.stream_id)
+        if stream is None or stream.sink is None:
+            self.engine.credit(event.stream_id, event.credit)
+            self.engine.credit_connection(event.credit)
+            return
+        stream.uncredited += event.credit
+        if event.end_stream:
+            stream.is_received = True
+        stream.sink.on_request_data(event.data, event.credit, event.end_stream)
+
+    def _reset_received(self, event: StreamReset) -> None:
+        stream = self.streams.get(event.stream_id)
+        if stream is None:
+            return
+        self._forget(stream)
+        if stream.sink is not None:
+            if event.by_peer:
+                failure = Failure(Reason.CLIENT_RESET, code_name(event.code))
+            else:
+                failure = Failure(Reason.CLIENT_PROTOCOL, event.detail)
+            stream.sink.on_client_gone(failure)
+
+    def _connection_failed(self, event: ConnectionFailed) -> None:
+        self.write_out(self.engine)
+        self._lost(Failure(event.reason, event.detail), politely=True)
+
+    # Writing, and what follows a response
+
+    def flush(self) -> None:
+        if self.state is SessionState.CLOSED:
+            return
+        is_drained = self.write_out(self.engine)
+        framed = self.engine.take_framed()
+        if framed:
+            now = self.front.deadlines.clock()
+            for stream_id, size in framed:
+                stream = self.streams.get(stream_id)
+                if stream is not None and stream.sink is not None:
+                    stream.moved_at = now
+                    stream.sink.on_response_framed(size)
+        if is_drained and self.ending:
+            self._end_streams()
+
+    def _end_streams(self) -> None:
+        ending, self.ending = self.ending, []
+        for stream in ending:
+            if self.streams.get(stream.id) is not stream:
+                continue
+            if self.engine.queued(stream.id):
+                self.ending.append(stream)
+                continue
+            if not stream.is_received:
+                # RFC 9113, 8.1: a complete response may end a request that is not; NO_ERROR says that it counts.
+                self.engine.reset(stream.id, ErrorCode.NO_ERROR)
+                self.mark()
+            self._forget(stream)
+
+    def reset(self, stream: Http2Stream, code: ErrorCode) -> None:
+        if self.streams.get(stream.id) is stream:
+            self.engine.reset(stream.id, code)
+            self.mark()
+            self._forget(stream)
+
+    def _forget(self, stream: Http2Stream) -> None:
+        del self.streams[stream.id]
+        if stream.uncredited:
+            self.engine.credit_connection(stream.uncredited)
+            self.mark()
+        if not self.streams:
+            front = self.front
+            front.deadlines.cancel(self._stalls)
+            front.deadlines.arm(self._idle, front.timeouts.keepalive_http2)
+            self._close_if_empty()
+
+    # Clients that take nothing
+
+    def _check_windows(self) -> None:
+        """Reset streams whose window the client keeps shut while there is something to send (RFC 9113, 5.2)."""
+        front = self.front
+        now = front.deadlines.clock()
+        # A full transport holds all streams back alike, and has a deadline of its own.
+        is_full = not self.transport.has_room
+        for stream in list(self.streams.values()):
+            if is_full or not self.engine.queued(stream.id):
+                stream.moved_at = now
+            elif now - stream.moved_at >= front.timeouts.client_write:
+                self.reset(stream, ErrorCode.CANCEL)
+                if stream.sink is not None:
+                    stream.sink.on_client_gone(Failure(Reason.CLIENT_STALL, "window stall"))
+        if self.streams:
+            front.deadlines.arm(self._stalls, front.timeouts.client_write / 4)
+
+    # Ends
+
+    def drain(self, within: float) -> None:
+        if self.state is SessionState.SERVING:
+            self._call_at_latest = self.front.deadlines.clock() + within
+            if within:
+                # At a moment of its own: sessions that leave together come back together.
+                self.front.deadlines.arm(self._last_call, within * random.random())
+            else:
+                self._call()
+
+    def _time_to_call(self) -> None:
+        if self.state is SessionState.LAST_CALL:
+            self._last_call_over()
+            return
+        left = self._call_at_latest - self.front.deadlines.clock()
+        if self.streams and left > 0:
+            self.front.deadlines.arm(self._last_call, left)
+        else:
+            self._call()
+
+    def _call(self) -> None:
+        self.state = SESSION.next(self.state, SessionEvent.RETIRED)
+        self.engine.goaway(None, ErrorCode.NO_ERROR)
+        self.engine.ping(LAST_CALL_PING)
+        self.front.deadlines.arm(self._last_call, LAST_CALL_SECONDS)
+        self.mark()
+
+    def _last_call_over(self) -> None:
+        if self.state is SessionState.LAST_CALL:
+            self.state = SESSION.next(self.state, SessionEvent.CALL_OVER)
+            self.front.deadlines.cancel(self._last_call)
+            self.engine.goaway(self.engine.last_peer_stream_id, ErrorCode.NO_ERROR)
+            self.mark()
+            self._close_if_empty()
+
+    def _idle_too_long(self) -> None:
+        self.drain(0.0)
+
+    def _close_if_empty(self) -> None:
+        if self.streams:
+            return
+        if self.state is SessionState.DRAINING:
+            self.state = SESSION.next(self.state, SessionEvent.EMPTIED)
+            self._close(politely=True)
+        elif self._is_leaving and self.state is not SessionState.CLOSED:
+            self.state = SESSION.next(self.state, SessionEvent.LOST)
+            self._close(politely=True)
+
+    def cut_off(self, failure: Failure) -> None:
+        self._lost(failure)
+
+    def _lost(self, failure: Failure, politely: bool = False) -> None:
+        """The client is gone or has to go, and its requests with it."""
+        if self.state is SessionState.CLOSED:
+            return
+        self.state = SESSION.next(self.state, SessionEvent.LOST)
+        streams, self.streams = list(self.streams.values()), {}
+        self._close(politely)
+        for stream in streams:
+            if stream.sink is not None:
+                stream.sink.on_client_gone(failure)
+
+    def _close(self, politely: bool) -> None:
+        front = self.front
+        for deadline in (self._idle, self._last_call, self._stalls):
+            front.deadlines.cancel(deadline)
+        self._stop_watching()
+        if politely:
+            self.write_out(self.engine)
+            self._stop_watching()
+            self.transport.finish()
+        else:
+            self.transport.abort()
+        front.closed(self)
+
+    def shut_down(self) -> None:
+        if self.state is not SessionState.CLOSED:
+            self.engine.goaway(self.engine.last_peer_stream_id, ErrorCode.NO_ERROR)
+            for stream in list(self.streams.values()):
+                self.engine.reset(stream.id, ErrorCode.CANCEL)
+            self._lost(Failure(Reason.DRAINING), politely=True)

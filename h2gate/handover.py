@@ -1,0 +1,56 @@
+"""What the master hands to a worker across the fork. Both know this module and nothing of each other."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import Protocol
+
+from h2gate.config.model import Config, Listener
+
+# From the master to the workers of an old generation: another one serves, leave without haste. TERM says: leave. Not among
+# the signals an operator sends, nor WINCH, which a terminal sends to all its processes when its window changes.
+RETIRE = signal.SIGRTMIN
+
+
+class Row(Protocol):
+    """A worker's row of the scoreboard: shared memory, written by the worker, read by the master."""
+
+    def beat(self) -> None:
+        """Say that the hub is alive; at least once a second."""
+
+    def serving(self) -> None:
+        """Say that connections are accepted now."""
+
+    def draining(self) -> None: ...
+
+    def count(self, connections: int, active: int, requests: int) -> None:
+        """Publish open client connections, exchanges under way, and exchanges begun since the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundListener:
+    """A listener's config, its bound and listening socket (non-blocking), and its TLS context."""
+
+    config: Listener
+    socket: socket.socket
+    tls: ssl.SSLContext | None
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """Everything a worker starts with.
+
+    `backend_tls` has a context for each backend with `h2://` endpoints, by the backend's name (config.tls names the
+    anonymous ones by their URL). `orphan_fd` becomes readable (EOF) when the master is gone.
+    """
+
+    slot: int
+    generation: int
+    config: Config
+    listeners: tuple[BoundListener, ...]
+    backend_tls: dict[str, ssl.SSLContext]
+    row: Row
+    orphan_fd: int

@@ -1,0 +1,427 @@
+"""One request and its response: the frontend calls one side, the backend's connection the other.
+
+No greenlet and no queue: each call changes the other side's engine at once and marks its connection. Rules:
+
+1. Credit. The client gets credit for a body byte once the backend's engine has framed it, the backend for one that
+   the client's engine has framed. What a stalled peer can make us hold is one window.
+2. A request may be sent again only as `retry.may_retry` allows. Until then its body is held (`request_body`).
+3. Once a final head went to the client, a failure resets its stream. No byte of ours is ever added.
+4. It is logged once, when both sides are over: the response's last byte framed, or the exchange broken.
+"""
+
+from __future__ import annotations
+
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from h2gate.backend.connection import BackendConnection, BackendStream
+from h2gate.backend.endpoint import Endpoint
+from h2gate.backend.pool import Pool
+from h2gate.contract import ClientStream
+from h2gate.errors import ErrorCode, Failure, Reason
+from h2gate.net.deadlines import Deadline
+from h2gate.protocol.events import Fields, RequestHead, ResponseHead
+from h2gate.proxy import rewrite
+from h2gate.proxy.answers import answer, text_of
+from h2gate.proxy.exchange_state import SIDE, SideEvent, SideState
+from h2gate.proxy.mapping import ReverseMapping
+from h2gate.proxy.request_body import RequestBody
+from h2gate.proxy.retry import TryFacts, backoff, counts, may_retry
+from h2gate.proxy.router import Found
+
+if TYPE_CHECKING:
+    from h2gate.backend.backend import Backend
+    from h2gate.proxy.proxy import Proxy
+
+# A client that waits for 100 is told to go on after this long, whatever the backend says (RFC 9110, 10.1.1: a client
+# will not wait for ever, but those that wait long are many).
+CONTINUE_SECONDS = 1.0
+
+
+class Exchange:
+    __slots__ = (
+        "_awaits_continue",
+        "_back",
+        "_backend",
+        "_body",
+        "_deadline",
+        "_given",
+        "_goaways",
+        "_is_logged",
+        "_lease_wanted_at",
+        "_mapping",
+        "_moved_at",
+        "_pool",
+        "_proxy",
+        "_retry_timer",
+        "_started",
+        "_to_backend",
+        "_tried",
+        "_tries",
+        "began",
+        "bytes_sent",
+        "client",
+        "endpoint",
+        "failure",
+        "found",
+        "head_seconds",
+        "queued_seconds",
+        "request",
+        "request_id",
+        "request_state",
+        "response_state",
+        "retries",
+        "status",
+        "stream",
+        "total_seconds",
+    )
+
+    def __init__(self, proxy: Proxy, stream: ClientStream, head: RequestHead, end_stream: bool) -> None:
+        now = proxy.deadlines.clock()
+        self._proxy = proxy
+        self._started = now
+        self._moved_at = now
+
+        # the client's side
+        self.stream = stream
+        self.client = stream.client
+        self.request = head
+        self.request_id = rewrite.request_id_of(head)
+        self.request_state = SideState.DONE if end_stream else SideState.BODY
+        self.response_state = SIDE.initial
+        self._given = 0
+
+        # the backend's side
+        self.found: Found | None = None
+        self.endpoint: str | None = None
+        self._backend: Backend | None = None
+        self._pool: Pool | None = None
+        self._back: BackendStream | None = None
+        self._to_backend: RequestHead | None = None
+        self._mapping: ReverseMapping | None = None
+        self._goaways = 0
+        self._tried: list[Endpoint] = []
+        self._tries = 0
+        self._retry_timer: Any = None
+        self._lease_wanted_at = 0.0
+
+        self._body = RequestBody(proxy.limits.replay_buffer, is_complete=end_stream)
+        self._awaits_continue = False
+
+        # for the log
+        self.began = time()
+        self.status = 0
+        self.bytes_sent = 0
+        self.queued_seconds: float | None = None
+        self.head_seconds: float | None = None
+        self.total_seconds = 0.0
+        self.retries = 0
+        self.failure: Failure | None = None
+        self._is_logged = False
+
+        self._deadline = Deadline(self._check_time)
+
+    # The request, from the frontend
+
+    def forward(self, found: Found, backend: Backend, to_backend: RequestHead) -> None:
+        """Send the request to `backend`, once there is a lease."""
+        self.found = found
+        self._backend = backend
+        self._to_backend = to_backend
+        if self.request_state is SideState.BODY and _expects_continue(self.request):
+            self._awaits_continue = True
+            self._proxy.deadlines.arm(self._deadline, CONTINUE_SECONDS)
+        else:
+            self._watch(self._proxy.timeouts.response_head)
+        self._acquire()
+
+    def on_request_data(self, data: bytes, credit: int, end_stream: bool) -> None:
+        if self.request_state is not SideState.BODY:
+            # An answer was given before the request's end: the rest is not wanted, and held up by nobody.
+            self.stream.credit(credit)
+            return
+        self._moved_at = self._proxy.deadlines.clock()
+        self._awaits_continue = False
+        padding = credit - len(data)
+        if padding:
+            self.stream.credit(padding)
+        if end_stream:
+            self.request_state = SIDE.next(self.request_state, SideEvent.END)
+        self._body.add(data, end_stream, self._back)
+
+    def on_request_trailers(self, fields: Fields) -> None:
+        if self.request_state is not SideState.BODY:
+            return
+        self._moved_at = self._proxy.deadlines.clock()
+        self.request_state = SIDE.next(self.request_state, SideEvent.END)
+        self._body.end(rewrite.trailers(fields), self._back)
+
+    def on_request_broken(self, failure: Failure) -> None:
+        self.request_state = SIDE.next(self.request_state, SideEvent.BREAK)
+        self._leave_backend()
+        self.fail(failure)
+
+    def on_client_gone(self, failure: Failure) -> None:
+        self._leave_backend()
+        self._break_off(failure)
+        if self.status == 0:
+            self.status = failure.rule.status
+        self._log()
+
+    def on_response_framed(self, size: int) -> None:
+        self.bytes_sent += size
+        self._moved_at = self._proxy.deadlines.clock()
+        if self._back is not None:
+            self._back.credit(size)
+        if self.response_state is SideState.DONE and self.bytes_sent == self._given:
+            self._log()
+
+    # A stream at the backend
+
+    def _acquire(self, *, first: bool = False) -> None:
+        assert self._backend is not None
+        self._lease_wanted_at = self._proxy.deadlines.clock()
+        self._pool = self._backend.choose(self._tried)
+        self._pool.acquire(self, first=first)
+
+    def on_lease(self, connection: BackendConnection) -> None:
+        head = self._to_backend
+        assert head is not None
+        assert self.found is not None
+        self._pool = None
+        now = self._moved_at = self._proxy.deadlines.clock()
+        self.queued_seconds = (self.queued_seconds or 0.0) + now - self._lease_wanted_at
+        endpoint = connection.pool.endpoint
+        self.endpoint = endpoint.name
+        self._tried.append(endpoint)
+        self._tries += 1
+        url = endpoint.url
+        head.scheme = b"https" if url.tls else b"http"
+        if not self.found.route.preserve_host or not head.authority:
+            head.authority = url.authority
+        client_scheme, client_authority = rewrite.client_origin(self.request, self.client)
+        self._mapping = ReverseMapping(
+            url.authority,
+            head.scheme,
+            self.found.route.base_path,
+            self.found.matched,
+            client_authority,
+            client_scheme,
+        )
+        is_empty = self._body.is_empty
+        self._back = connection.open_stream(head, is_empty, self)
+        if not is_empty:
+            self._body.send_from_start(self._back)
+
+    def on_lease_failed(self, failure: Failure) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            self.endpoint = pool.endpoint.name
+            self._tried.append(pool.endpoint)
+        self._tries += 1
+        self.queued_seconds = (self.queued_seconds or 0.0) + self._proxy.deadlines.clock() - self._lease_wanted_at
+        self._try_again_or_fail(failure, was_reused=False, was_touched=False)
+
+    def on_backend_failure(self, failure: Failure) -> None:
+        back, self._back = self._back, None
+        assert back is not None
+        if self.response_state is SideState.HEAD:
+            self._try_again_or_fail(failure, back.is_reused, back.is_touched)
+        else:
+            self.fail(failure)
+
+    def _try_again_or_fail(self, failure: Failure, was_reused: bool, was_touched: bool) -> None:
+        proxy = self._proxy
+        is_counted = counts(failure)
+        if not is_counted:
+            # The backend asked for it: this was no try, and the endpoint is not to be avoided.
+            self._tries -= 1
+            self._tried.pop()
+        facts = TryFacts(
+            tries=self._tries,
+            limit=proxy.retries.tries,
+            head_passed=self.response_state is not SideState.HEAD,
+            body_replayable=self._body.is_whole,
+            was_reused=was_reused,
+            was_touched=was_touched,
+            method=self.request.method,
+            goaways=self._goaways,
+        )
+        if proxy.is_stopping or not may_retry(failure, facts) or (is_counted and not proxy.budget.take()):
+            self.fail(failure)
+            return
+        self.retries += 1
+        if not is_counted:
+            self._goaways += 1
+            self._acquire(first=True)
+            return
+        self._retry_timer = proxy.timer(backoff(self._tries, proxy.retries), self._retry)
+
+    def _retry(self) -> None:
+        self._retry_timer = None
+        self._acquire()
+
+    def on_request_framed(self, size: int) -> None:
+        self._moved_at = self._proxy.deadlines.clock()
+        fresh = self._body.framed(size)
+        if fresh:
+            self.stream.credit(fresh)
+
+    # The response, from the backend
+
+    def on_interim(self, head: ResponseHead) -> None:
+        if self.response_state is not SideState.HEAD:
+            return
+        self._moved_at = self._proxy.deadlines.clock()
+        if head.status == 100:
+            if not self._awaits_continue:
+                return
+            self._awaits_continue = False
+        assert self._mapping is not None
+        self.stream.send_interim(rewrite.interim(head, self._mapping))
+
+    def on_response(self, head: ResponseHead, end_stream: bool) -> None:
+        proxy = self._proxy
+        now = self._moved_at = proxy.deadlines.clock()
+        self.head_seconds = now - self._started
+        self._awaits_continue = False
+        self._body.drop()
+        proxy.deadlines.arm(self._deadline, proxy.timeouts.response_idle)
+        assert self._mapping is not None
+        self._pass_head(rewrite.response(head, self._mapping, proxy.date.at(time())), end_stream)
+
+    def on_response_data(self, data: bytes, end_stream: bool) -> None:
+        self._moved_at = self._proxy.deadlines.clock()
+        self._pass_data(data, end_stream)
+
+    def on_response_trailers(self, fields: Fields) -> None:
+        self.stream.send_trailers(rewrite.trailers(fields))
+        self._response_ended()
+
+    # What goes to the client
+
+    def _pass_head(self, head: ResponseHead, end_stream: bool) -> None:
+        self.status = head.status
+        self.response_state = SIDE.next(self.response_state, SideEvent.HEAD_PASSED)
+        self.stream.send_head(head, end_stream)
+        if end_stream:
+            self._response_ended()
+
+    def _pass_data(self, data: bytes, end_stream: bool) -> None:
+        self._given += len(data)
+        self.stream.send_data(data, end_stream)
+        if end_stream:
+            self._response_ended()
+
+    def _response_ended(self) -> None:
+        self.response_state = SIDE.next(self.response_state, SideEvent.END)
+        if self.request_state is SideState.BODY:
+            # RFC 9113, 8.1: the answer is complete without the rest of the request.
+            self.request_state = SIDE.next(self.request_state, SideEvent.BREAK)
+            self._leave_backend()
+        # The backend has forgotten the stream: credit for it would find nobody.
+        self._back = None
+        if self.bytes_sent == self._given:
+            self._log()
+
+    def answer(self, status: int, body: bytes, extra: Fields) -> None:
+        """Answer without a backend. The head may be passed only once."""
+        head = answer(status, body, self._proxy.date.at(time()), [*extra, (b"x-request-id", self.request_id)])
+        has_body = bool(body) and status not in (204, 304) and self.request.method != b"HEAD"
+        self._pass_head(head, end_stream=not has_body)
+        if has_body:
+            self._pass_data(body, end_stream=True)
+
+    def fail(self, failure: Failure, extra: Fields | None = None) -> None:
+        """End the exchange for `failure`: with its status while no head is out, else visibly broken."""
+        self.failure = failure
+        if self.response_state is SideState.HEAD:
+            status = failure.rule.status
+            self.answer(status, text_of(status), extra or [])
+        else:
+            self._break_off(failure)
+            self.stream.reset(failure)
+            self._log()
+
+    # Ends
+
+    def _leave_backend(self) -> None:
+        """Give up whatever is wanted or running at the backend."""
+        back, self._back = self._back, None
+        if back is not None:
+            back.reset(ErrorCode.CANCEL)
+        if self._pool is not None:
+            self._pool.withdraw(self)
+            self._pool = None
+        if self._retry_timer is not None:
+            self._retry_timer.close()
+            self._retry_timer = None
+
+    def _break_off(self, failure: Failure) -> None:
+        if self.response_state is not SideState.DONE or self.bytes_sent < self._given:
+            self.failure = self.failure or failure
+        self.request_state = SIDE.next(self.request_state, SideEvent.BREAK)
+        self.response_state = SIDE.next(self.response_state, SideEvent.BREAK)
+
+    def _log(self) -> None:
+        if self._is_logged:
+            return
+        self._is_logged = True
+        proxy = self._proxy
+        proxy.deadlines.cancel(self._deadline)
+        self._body.drop()
+        self.total_seconds = proxy.deadlines.clock() - self._started
+        proxy.finished(self)
+
+    @property
+    def bytes_received(self) -> int:
+        return self._body.received
+
+    @property
+    def route(self) -> str | None:
+        return self.found.route.name if self.found is not None else None
+
+    # Time
+
+    def _check_time(self) -> None:
+        """The deadline is armed coarsely; what is due is decided here, by the state and the last progress."""
+        proxy = self._proxy
+        now = proxy.deadlines.clock()
+        if self._awaits_continue:
+            self._awaits_continue = False
+            self.stream.send_interim(ResponseHead(100))
+            self._watch(proxy.timeouts.response_head)
+            return
+        limit, failure = self._patience()
+        due = self._moved_at + limit
+        if now < due:
+            self._watch(due - now)
+            return
+        self._leave_backend()
+        self.fail(failure)
+
+    def _watch(self, seconds: float) -> None:
+        timeouts = self._proxy.timeouts
+        if self.response_state is SideState.HEAD:
+            # Whose turn it is may change before the time is over, and another limit with it.
+            seconds = min(seconds, timeouts.request_body, timeouts.response_head)
+        self._proxy.deadlines.arm(self._deadline, seconds)
+
+    def _patience(self) -> tuple[float, Failure]:
+        """Return how long nothing may move now, in seconds, and what has failed if it did not."""
+        timeouts = self._proxy.timeouts
+        if self.response_state is SideState.HEAD:
+            if self._back is None:
+                # The pool's queue and the back-off have times of their own, far shorter than this.
+                return timeouts.response_head, Failure(Reason.QUEUE_TIMEOUT)
+            if self.request_state is SideState.BODY and self._body.is_all_framed:
+                return timeouts.request_body, Failure(Reason.BODY_TIMEOUT)
+            return timeouts.response_head, Failure(Reason.HEAD_TIMEOUT)
+        if self.bytes_sent < self._given:
+            # The client is slow, not the backend; the session knows when it is too slow.
+            return timeouts.response_idle, Failure(Reason.CLIENT_STALL)
+        return timeouts.response_idle, Failure(Reason.IDLE_TIMEOUT)
+
+
+def _expects_continue(head: RequestHead) -> bool:
+    return any(name == b"expect" and value.lower() == b"100-continue" for name, value in head.fields)

@@ -1,0 +1,231 @@
+"""Heads as they leave the gate: what is taken off, put on and mapped back, in both directions.
+
+Owns the list of fields that do not pass. The rule: what a backend may believe of a request (X-Forwarded-*,
+X-Request-Id) is put on last, after all that the client could do to it by `Connection` or by sending its own.
+
+To add a field to requests, append it in `request`; to responses, in `response`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+from h2gate.contract import Client
+from h2gate.protocol.events import Fields, RequestHead, ResponseHead
+from h2gate.protocol.fields import is_authority
+from h2gate.proxy.answers import SERVER
+from h2gate.proxy.mapping import ReverseMapping
+from h2gate.proxy.router import Found
+
+HOP_BY_HOP = frozenset(
+    {
+        # RFC 9110, 7.6.1, and RFC 9113, 8.2.2
+        b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade",
+        # only in an upgrade to h2c, which is gone (RFC 9113, 3.1)
+        b"http2-settings",
+        # for the next hop only, and that is the gate (RFC 9110, 11.7)
+        b"proxy-authorization", b"proxy-authenticate", b"proxy-authentication-info",
+    }
+)  # fmt: skip
+"""Fields for one hop. `trailer` is not among them: trailers pass, and so does what announces them (RFC 9110, 6.6.2)."""
+
+_FORWARDED = frozenset(
+    {
+        b"forwarded", b"x-real-ip", b"x-forwarded-by", b"x-forwarded-client-cert", b"x-forwarded-for",
+        b"x-forwarded-host", b"x-forwarded-method", b"x-forwarded-port", b"x-forwarded-prefix", b"x-forwarded-proto",
+        b"x-forwarded-scheme", b"x-forwarded-server", b"x-forwarded-ssl", b"x-forwarded-uri",
+    }
+)  # fmt: skip
+"""Who the client is, as the last proxy tells it: believed of a trusted one, else dropped."""
+
+
+def _disguises(name: bytes) -> set[bytes]:
+    """Return `name` with some dashes as underscores: CGI and WSGI backends take them for the same variable."""
+    parts = [(b"-", b"_") if octet == 0x2D else (bytes((octet,)),) for octet in name]
+    return {b"".join(spelling) for spelling in itertools.product(*parts)} - {name}
+
+
+_DISGUISED = frozenset().union(*(_disguises(name) for name in (*_FORWARDED, b"x-request-id")))
+
+_REQUEST = HOP_BY_HOP | _FORWARDED | _DISGUISED | {b"x-request-id", b"via", b"content-length"}
+"""Request fields that do not just pass."""
+
+_MAPPED = frozenset({b"location", b"content-location", b"uri", b"refresh", b"link", b"set-cookie"})
+
+_RESPONSE = HOP_BY_HOP | _MAPPED | {b"alt-svc", b"via", b"server", b"date"}
+"""Response fields that do not just pass. Alt-Svc names the backend's own ways in (RFC 7838), not the gate's."""
+
+# RFC 9110, 7.6.3: the version in which the message came in, and a pseudonym.
+_VIA = {b"HTTP/1.0": b"1.0 " + SERVER, b"HTTP/1.1": b"1.1 " + SERVER, b"HTTP/2.0": b"2.0 " + SERVER}
+_VIA_BACKEND = _VIA[b"HTTP/2.0"]
+
+_TE_TRAILERS = (b"te", b"trailers")
+
+# What `Connection` usually says: nothing to look for then.
+_USUAL_OPTIONS = frozenset({b"keep-alive", b"close", b"te", b"upgrade", b"http2-settings", b""})
+
+REQUEST_ID_BYTES = 128
+_VISIBLE = bytes(range(0x21, 0x7F))
+
+
+def request(head: RequestHead, found: Found, path: bytes, client: Client, request_id: bytes) -> RequestHead:
+    """Return the head for the backend. `scheme`, and without `preserve_host` `authority`, are empty until the lease."""
+    fields: Fields = []
+    ours: Fields = []
+    options = via = forwarded_for = b""
+    has_host = has_proto = has_port = False
+    is_trusted = client.is_trusted
+    for field in head.fields:
+        name = field[0]
+        if name not in _REQUEST:
+            fields.append(field)
+        elif name == b"connection":
+            options = options + field[1] + b","
+        elif name == b"te":
+            # RFC 9113, 8.2.2: nothing but `trailers`, which the gate does pass on.
+            if _has_token(field[1], b"trailers") and _TE_TRAILERS not in ours:
+                ours.append(_TE_TRAILERS)
+        elif name == b"via":
+            via = _listed(via, field[1])
+        elif is_trusted and name in _FORWARDED:
+            if name == b"x-forwarded-for":
+                forwarded_for = _listed(forwarded_for, field[1])
+                continue
+            has_host = has_host or name == b"x-forwarded-host"
+            has_proto = has_proto or name == b"x-forwarded-proto"
+            has_port = has_port or name == b"x-forwarded-port"
+            ours.append(field)
+    if options:
+        fields = _without_named(fields, options)
+    if head.content_length is not None:
+        # Once, as the engine understood it, however the client wrote it.
+        ours.append((b"content-length", b"%d" % head.content_length))
+    # A client on a unix socket has no address and came to no port.
+    if client.port:
+        forwarded_for = _listed(forwarded_for, client.address.encode("ascii"))
+    if forwarded_for:
+        ours.append((b"x-forwarded-for", forwarded_for))
+    if not has_host and head.authority:
+        ours.append((b"x-forwarded-host", head.authority))
+    if not has_proto:
+        ours.append((b"x-forwarded-proto", client.scheme))
+    if not has_port and client.local_port:
+        ours.append((b"x-forwarded-port", b"%d" % client.local_port))
+    ours.append((b"x-request-id", request_id))
+    ours.append((b"via", _listed(via, _VIA[head.version])))
+    fields += ours
+    authority = head.authority if found.route.preserve_host else b""
+    return RequestHead(head.method, b"", authority, path, fields, b"HTTP/2.0", head.content_length, head.target)
+
+
+def request_id_of(head: RequestHead) -> bytes:
+    """Return the request's X-Request-Id if it is fit to be logged and passed on, else a new one.
+
+    A new one is 128 random bits of the kernel's: 0.5 us. A random prefix and a counter would save half of that, and
+    cost the care that no two workers take over one prefix in a fork.
+    """
+    for name, value in head.fields:
+        if name == b"x-request-id" and 0 < len(value) <= REQUEST_ID_BYTES and not value.translate(None, _VISIBLE):
+            return value
+    return os.urandom(16).hex().encode("ascii")
+
+
+def client_origin(head: RequestHead, client: Client) -> tuple[bytes, bytes]:
+    """Return scheme and authority as the client wrote them: those a trusted proxy forwards, else those that came in.
+
+    This is what a backend's URLs are mapped back to; behind a proxy that ends TLS the scheme that came in is wrong.
+    """
+    scheme, authority = client.scheme, head.authority
+    if client.is_trusted:
+        for name, value in head.fields:
+            if name == b"x-forwarded-proto":
+                # The first of a list is the client's own.
+                word = value.partition(b",")[0].strip(b" \t").lower()
+                scheme = word if word in (b"http", b"https") else scheme
+            elif name == b"x-forwarded-host":
+                word = value.partition(b",")[0].strip(b" \t")
+                authority = word if is_authority(word) else authority
+    return scheme, authority
+
+
+def response(head: ResponseHead, mapping: ReverseMapping, date: bytes) -> ResponseHead:
+    """Return a backend's final head for the client. `date` is the Date field's value, for a backend that sent none."""
+    fields, via, has_server, has_date = _mapped(head.fields, mapping)
+    if not has_server:
+        fields.append((b"server", SERVER))
+    if not has_date:
+        fields.append((b"date", date))
+    fields.append((b"via", _listed(via, _VIA_BACKEND)))
+    return ResponseHead(head.status, fields)
+
+
+def interim(head: ResponseHead, mapping: ReverseMapping) -> ResponseHead:
+    """Return a backend's interim head for the client."""
+    fields = _mapped(head.fields, mapping)[0]
+    # RFC 9110, 8.6: a length in a 1xx means nothing, and must not be taken for the final response's.
+    return ResponseHead(head.status, [field for field in fields if field[0] != b"content-length"])
+
+
+def trailers(fields: Fields) -> Fields:
+    """Return closing fields without those for one hop, and without those only the gate may set; for both directions."""
+    return [field for field in fields if field[0] not in _NOT_IN_TRAILERS]
+
+
+_NOT_IN_TRAILERS = HOP_BY_HOP | _FORWARDED | _DISGUISED | {b"x-request-id", b"via", b"alt-svc"}
+
+
+def _mapped(fields: Fields, mapping: ReverseMapping) -> tuple[Fields, bytes, bool, bool]:
+    """Return the fields that pass, the Via so far, and whether there are Server and Date."""
+    passed: Fields = []
+    options = via = b""
+    has_server = has_date = False
+    for field in fields:
+        name = field[0]
+        if name not in _RESPONSE:
+            passed.append(field)
+        elif name == b"date":
+            has_date = True
+            passed.append(field)
+        elif name == b"server":
+            has_server = True
+            passed.append(field)
+        elif name in _MAPPED:
+            passed.append((name, _map(name, field[1], mapping)))
+        elif name == b"via":
+            via = _listed(via, field[1])
+        elif name == b"connection":
+            options = options + field[1] + b","
+    if options:
+        passed = _without_named(passed, options)
+    return passed, via, has_server, has_date
+
+
+def _map(name: bytes, value: bytes, mapping: ReverseMapping) -> bytes:
+    match name:
+        case b"set-cookie":
+            return mapping.cookie(value)
+        case b"link":
+            return mapping.link(value)
+        case b"refresh":
+            return mapping.refresh(value)
+        case b"uri":
+            return mapping.uri(value)
+    return mapping.location(value)
+
+
+def _without_named(fields: Fields, options: bytes) -> Fields:
+    """Return `fields` without those that `options`, of all Connection fields, name (RFC 9110, 7.6.1)."""
+    named = {option.strip(b" \t") for option in options.lower().split(b",")}
+    if named <= _USUAL_OPTIONS:
+        return fields
+    return [field for field in fields if field[0] not in named]
+
+
+def _listed(line: bytes, value: bytes) -> bytes:
+    """Return the list field `line` with `value` at its end: one line, as many backends read only one of several."""
+    return line + b", " + value if line and value else line or value
+
+
+def _has_token(value: bytes, token: bytes) -> bool:
+    return any(item.partition(b";")[0].strip(b" \t").lower() == token for item in value.split(b","))

@@ -1,0 +1,349 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    ResponseReceived,
+    StreamEnded,
+    StreamReset,
+)
+from hyperframe.frame import DataFrame, Frame, GoAwayFrame, PingFrame
+from hypothesis import given
+from hypothesis import strategies as st
+
+from h2gate.errors import Failure, Reason
+from h2gate.frontend.session_state import SESSION, SessionEvent, SessionState
+from h2gate.lifecycle import InvalidTransition
+from h2gate.protocol.events import ResponseHead
+from tests.frontend.house import House
+
+T = TypeVar("T", bound=Event)
+
+HEAD = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")]
+POST = [(":method", "POST"), *HEAD[1:]]
+
+
+class Peer:
+    """A client made of the h2 library."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.socket: Any = house.connect()
+        self.h2 = H2Connection(H2Configuration(client_side=True))
+        self.h2.initiate_connection()
+        self.events: list[Event] = []
+        self.is_closed = False
+        self.send()
+
+    def send(self) -> None:
+        self.socket.sendall(self.h2.data_to_send())
+
+    def get(self, fields: list[tuple[str, str]] = HEAD, *, end_stream: bool = True) -> int:
+        stream_id = self.h2.get_next_available_stream_id()
+        self.h2.send_headers(stream_id, fields, end_stream=end_stream)
+        self.send()
+        return stream_id
+
+    def read(self) -> None:
+        data = self.socket.recv(65536)
+        if data:
+            self.events += self.h2.receive_data(data)
+            self.send()
+        else:
+            self.is_closed = True
+
+    def frames(self) -> Iterator[Frame]:
+        """Read frames as they are: h2 takes nothing any more once it has seen GOAWAY."""
+        data = b""
+        while piece := self.socket.recv(65536):
+            data += piece
+            while len(data) >= 9:
+                frame, size = Frame.parse_frame_header(memoryview(data[:9]))
+                if len(data) < 9 + size:
+                    break
+                frame.parse_body(memoryview(data[9 : 9 + size]))
+                data = data[9 + size :]
+                yield frame
+
+    def expect(self, kind: type[T], condition: Callable[[T], object] = lambda event: True) -> T:
+        """Return the first event of that kind, reading until it is there."""
+        while True:
+            for event in self.events:
+                if isinstance(event, kind) and condition(event):
+                    self.events.remove(event)
+                    return event
+            assert not self.is_closed, self.events
+            self.read()
+
+
+@pytest.fixture
+def house() -> Iterator[House]:
+    house = House()
+    yield house
+    house.close()
+
+
+def test_streams_are_answered_in_any_order(house: House) -> None:
+    peer = Peer(house)
+    ids = [peer.get() for _ in range(3)]
+    house.request(2)
+    for number in (2, 0, 1):
+        house.request(number).answer(200, b"%d" % number)
+    house.flush()
+    for number in range(3):
+        stream_id = ids[number]
+        assert peer.expect(DataReceived, lambda event, i=stream_id: event.stream_id == i).data == b"%d" % number
+    assert [sink.framed for sink in house.handler.sinks] == [1, 1, 1]
+
+
+def test_the_session_waits_for_its_client_when_the_stream_window_is_used_up(house: House) -> None:
+    peer = Peer(house)
+    stream_id = peer.get()
+    sink = house.request()
+    sink.answer(200, b"x" * 200_000)
+    house.flush()
+    house.wait_for(lambda: sink.framed == 65_535, "a full window")
+    received = 0
+    while received < 200_000:
+        event = peer.expect(DataReceived)
+        received += len(event.data)
+        peer.h2.acknowledge_received_data(event.flow_controlled_length, stream_id)
+        peer.send()
+    peer.expect(StreamEnded)
+    assert sink.framed == 200_000
+
+
+def test_an_upload_gets_no_more_window_than_the_handler_gives_back() -> None:
+    house = House(limits={"stream_window": "64KiB", "connection_window": "1MiB"})
+    peer = Peer(house)
+    stream_id = peer.get(POST, end_stream=False)
+    sink = house.request()
+    sink.gives_credit = False
+    house.turn()
+    while peer.h2.local_flow_control_window(stream_id):
+        size = min(16_384, peer.h2.local_flow_control_window(stream_id))
+        peer.h2.send_data(stream_id, b"y" * size)
+        peer.send()
+    house.wait_for(lambda: len(sink.body) >= 65_535, "the first window")
+    sink.stream.credit(len(sink.body))
+    house.flush()
+    while not peer.h2.local_flow_control_window(stream_id):
+        peer.read()
+    house.close()
+
+
+def test_what_a_finished_stream_was_not_credited_for_goes_back_to_the_connection() -> None:
+    house = House(limits={"stream_window": "64KiB", "connection_window": "64KiB"})
+    house.handler.on_begin = lambda sink: setattr(sink, "gives_credit", False)
+    peer = Peer(house)
+    for number in range(5):
+        stream_id = peer.get(POST, end_stream=False)
+        sent = 0
+        while sent < 60_000:
+            while not peer.h2.local_flow_control_window(stream_id):
+                peer.read()
+            size = min(16_000, peer.h2.local_flow_control_window(stream_id), 60_000 - sent)
+            peer.h2.send_data(stream_id, b"y" * size)
+            peer.send()
+            sent += size
+        sink = house.request(number)
+        house.wait_for(lambda sink=sink: len(sink.body) == 60_000, "the body")
+        sink.answer(200)
+        house.flush()
+        peer.expect(ResponseReceived)
+    house.close()
+
+
+def test_a_reset_stream_is_told_and_leaves_the_others_alone(house: House) -> None:
+    peer = Peer(house)
+    first, second = peer.get(), peer.get()
+    house.request(1)
+    peer.h2.reset_stream(first, ErrorCodes.CANCEL)
+    peer.send()
+    house.wait_for(lambda: house.handler.sinks[0].gone, "the reset")
+    assert house.handler.sinks[0].gone == Failure(Reason.CLIENT_RESET, "CANCEL")
+    house.handler.sinks[1].answer(204)
+    house.flush()
+    assert peer.expect(ResponseReceived).stream_id == second
+
+
+def test_all_requests_of_a_client_that_leaves_are_told(house: House) -> None:
+    peer = Peer(house)
+    for _ in range(3):
+        peer.get()
+    house.request(2)
+    peer.socket.close()
+    house.wait_for(lambda: all(sink.gone for sink in house.handler.sinks), "all are told")
+
+
+def test_a_broken_response_is_reset(house: House) -> None:
+    peer = Peer(house)
+    peer.get()
+    sink = house.request()
+    sink.stream.send_head(ResponseHead(200, []), False)
+    sink.stream.send_data(b"half", False)
+    house.flush()
+    sink.stream.reset(Failure(Reason.BACKEND_CLOSED))
+    house.flush()
+    assert peer.expect(StreamReset).error_code == ErrorCodes.INTERNAL_ERROR
+    assert not any(isinstance(event, StreamEnded) for event in peer.events)
+
+
+def test_an_early_answer_ends_the_upload_without_an_error(house: House) -> None:
+    peer = Peer(house)
+    stream_id = peer.get(POST, end_stream=False)
+    house.request().answer(413, b"too large")
+    house.flush()
+    peer.expect(StreamEnded)
+    reset = peer.expect(StreamReset)
+    assert (reset.stream_id, reset.error_code) == (stream_id, ErrorCodes.NO_ERROR)
+
+
+def test_a_window_that_stays_shut_costs_its_stream_only() -> None:
+    house = House({"client_write": "400ms"})
+    peer = Peer(house)
+    stalled = peer.get()
+    sink = house.request()
+    sink.answer(200, b"x" * 100_000)
+    house.flush()
+    house.wait_for(lambda: sink.gone, "the stall is noticed")
+    assert sink.gone is not None
+    assert sink.gone.reason is Reason.CLIENT_STALL
+    assert peer.expect(StreamReset).stream_id == stalled
+    peer.h2.increment_flow_control_window(100_000)
+    peer.get()
+    house.request(1).answer(204)
+    house.flush()
+    peer.expect(ResponseReceived, lambda event: event.stream_id != stalled)
+    house.close()
+
+
+def test_a_malformed_request_is_reset_and_the_session_lives(house: House) -> None:
+    peer = Peer(house)
+    peer.h2.config.validate_outbound_headers = False
+    peer.h2.config.normalize_outbound_headers = False
+    bad = peer.get([*HEAD, ("X-Upper", "1")])
+    assert peer.expect(StreamReset).stream_id == bad
+    peer.get()
+    house.request(0).answer(204)
+    house.flush()
+    peer.expect(ResponseReceived)
+
+
+def test_a_head_that_is_too_large_is_answered_with_431(house: House) -> None:
+    peer = Peer(house)
+    peer.get([*HEAD, *((f"x-{number}", "1") for number in range(150))])
+    response = peer.expect(ResponseReceived)
+    assert dict(response.headers)[b":status"] == b"431"
+    assert house.handler.sinks[0].rejected is not None
+
+
+def test_garbage_behind_the_preface_ends_the_session_with_goaway(house: House) -> None:
+    peer = Peer(house)
+    peer.get()
+    sink = house.request()
+    peer.socket.sendall(b"\x00\x00\x01\x00\x00\x00\x00\x00\x00x")
+    assert peer.expect(ConnectionTerminated).error_code == ErrorCodes.PROTOCOL_ERROR
+    house.wait_for(lambda: sink.gone, "the request is told")
+    assert sink.gone is not None
+    assert sink.gone.reason is Reason.CLIENT_PROTOCOL
+
+
+# Leaving
+
+
+def test_a_drained_session_calls_twice_and_closes_when_its_streams_are_done(house: House) -> None:
+    peer = Peer(house)
+    first = peer.get()
+    sink = house.request()
+    house.front.drain()
+    goaways: list[GoAwayFrame] = []
+    body = b""
+    for frame in peer.frames():
+        if isinstance(frame, GoAwayFrame):
+            goaways.append(frame)
+        elif isinstance(frame, PingFrame) and "ACK" not in frame.flags:
+            assert [goaway.last_stream_id for goaway in goaways] == [2**31 - 1]
+            answer = PingFrame(0, opaque_data=frame.opaque_data)
+            answer.flags.add("ACK")
+            peer.socket.sendall(answer.serialize())
+        elif isinstance(frame, DataFrame):
+            body += frame.data
+        if len(goaways) == 2 and sink.framed == 0 and not body:
+            assert house.front.sessions
+            sink.answer(200, b"done")
+            house.flush()
+    assert [(goaway.error_code, goaway.last_stream_id) for goaway in goaways[:2]] == [(0, 2**31 - 1), (0, first)]
+    assert body == b"done"
+    house.wait_for(lambda: not house.front.sessions, "the session is closed")
+
+
+def test_sessions_leave_spread_over_the_time_there_is_and_busy_ones_last(house: House) -> None:
+    idle, busy = Peer(house), Peer(house)
+    idle.get()
+    house.request(0).answer(204)
+    house.flush()
+    idle.expect(ResponseReceived)
+    busy.get()
+    sink = house.request(1)
+    started = house.reactor.deadlines.clock()
+    house.front.drain(within=0.6)
+    assert any(isinstance(frame, GoAwayFrame) for frame in idle.frames())
+    assert not sink.framed
+    # Until its time has come a busy session takes new requests.
+    busy.get()
+    sink.answer(204)
+    house.request(2).answer(204)
+    house.flush()
+    assert any(isinstance(frame, GoAwayFrame) for frame in busy.frames())
+    assert house.reactor.deadlines.clock() - started < 5
+
+
+def test_a_second_call_to_leave_hurries(house: House) -> None:
+    peer = Peer(house)
+    peer.get()
+    house.request(0).answer(204)
+    house.flush()
+    peer.expect(ResponseReceived)
+    house.front.drain(within=3600)
+    house.front.drain(within=0)
+    assert any(isinstance(frame, GoAwayFrame) for frame in peer.frames())
+
+
+def test_an_idle_session_is_closed_after_a_while() -> None:
+    house = House({"keepalive_http2": "300ms"})
+    peer = Peer(house)
+    peer.get()
+    house.request().answer(204)
+    house.flush()
+    assert any(isinstance(frame, GoAwayFrame) for frame in peer.frames())
+    house.wait_for(lambda: not house.front.sessions, "the session is closed")
+    house.close()
+
+
+def test_a_quick_stop_tells_all_requests(house: House) -> None:
+    peer = Peer(house)
+    peer.get()
+    sink = house.request()
+    house.front.shut_down()
+    assert sink.gone == Failure(Reason.DRAINING)
+    assert any(isinstance(frame, GoAwayFrame) for frame in peer.frames())
+
+
+@given(st.sampled_from(SessionState), st.lists(st.sampled_from(SessionEvent), max_size=6))
+def test_a_session_never_goes_back(state: SessionState, events: list[SessionEvent]) -> None:
+    for event in events:
+        try:
+            following = SESSION.next(state, event)
+        except InvalidTransition:
+            continue
+        assert following > state
+        state = following

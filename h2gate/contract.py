@@ -1,7 +1,8 @@
 """What the two sides of an exchange promise each other, so that neither has to know the other.
 
 The frontend hands each request to a `Handler` and gets a `RequestSink` for what follows of it; the handler answers
-on the `ClientStream`. All calls are direct and none may block: each changes an engine and marks its connection for the flush.
+on the `ClientStream`. All calls are direct and none may block: each changes an engine and marks its connection for
+the flush.
 """
 
 from __future__ import annotations

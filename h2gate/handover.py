@@ -10,8 +10,8 @@ from typing import Protocol
 
 from h2gate.config.model import Config, Listener
 
-# From the master to the workers of an old generation: another one serves, leave without haste. TERM says: leave. Not among
-# the signals an operator sends, nor WINCH, which a terminal sends to all its processes when its window changes.
+# From the master to the workers of an old generation: another one serves, leave without haste. TERM says: leave. It is
+# none of those an operator sends, nor WINCH, which a terminal sends to all its processes when its window changes.
 RETIRE = signal.SIGRTMIN
 
 

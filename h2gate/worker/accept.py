@@ -1,0 +1,92 @@
+"""Accept connections: a watcher per listener, a few sockets at a time.
+
+All workers watch the same listening sockets; small batches spread a burst over them.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from h2gate.contract import Client
+from h2gate.frontend.front import Front
+from h2gate.frontend.serve import serve
+from h2gate.handover import BoundListener
+from h2gate.net.deadlines import Deadline
+
+# A whole burst in one worker would leave the others idle and delay what it already serves.
+BATCH = 8
+# With no descriptor left, accepting again at once would spin.
+PAUSE_SECONDS = 0.5
+
+_OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+_log = logging.getLogger("h2gate")
+
+
+class Acceptor:
+    """Accepts on one listener until it is closed."""
+
+    __slots__ = ("_front", "_listener", "_local_port", "_pause", "_scheme", "_trusted", "_watcher", "accepted")
+
+    def __init__(self, front: Front, listener: BoundListener) -> None:
+        self._front = front
+        self._listener = listener
+        self._scheme = b"https" if listener.tls is not None else b"http"
+        self._trusted = [ip_network(str(network)) for network in listener.config.trusted_proxies]
+        name = listener.socket.getsockname()
+        self._local_port = name[1] if isinstance(name, tuple) else 0
+        self._pause = Deadline(self.start)
+        self._watcher: Any = front.reactor.loop.io(listener.socket.fileno(), 1)
+        self.accepted = 0
+
+    def start(self) -> None:
+        self._watcher.start(self._ready)
+
+    def close(self) -> None:
+        """Accept no more. What waits in the backlog is for other workers: the socket is theirs too."""
+        self._front.deadlines.cancel(self._pause)
+        self._watcher.stop()
+        self._watcher.close()
+        self._listener.socket.close()
+
+    def _ready(self) -> None:
+        for _ in range(BATCH):
+            try:
+                sock, address = self._listener.socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno in _OUT_OF_DESCRIPTORS:
+                    self._watcher.stop()
+                    self._front.deadlines.arm(self._pause, PAUSE_SECONDS)
+                    _log.error(
+                        "%s: cannot accept (%s): raise LimitNOFILE or the memory limit",
+                        self._listener.config.address,
+                        error.strerror,
+                    )
+                    return
+                _log.warning("%s: accept: %s", self._listener.config.address, error.strerror)
+                return
+            self.accepted += 1
+            sock.setblocking(False)
+            serve(self._front, sock, self._client(sock, address), self._listener.tls)
+
+    def _client(self, sock: socket.socket, address: Any) -> Client:
+        if sock.family == socket.AF_UNIX:
+            # Whoever may write to the socket file is as near as a process on this machine can be.
+            return Client("unix:", 0, 0, self._scheme, is_trusted=bool(self._trusted))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        host = address[0].split("%")[0]
+        if host.startswith("::ffff:") and "." in host:
+            host = host[7:]
+        return Client(host, address[1], self._local_port, self._scheme, self._trusts(host))
+
+    def _trusts(self, host: str) -> bool:
+        if not self._trusted:
+            return False
+        address = ip_address(host)
+        return any(address in network for network in self._trusted)

@@ -271,7 +271,13 @@ def _check_use(parts: Parts) -> Iterator[Finding]:
 
 
 def _check_timeouts(parts: Parts) -> Iterator[Finding]:
-    if parts.timeouts is None or not parts.is_whole or None in parts.listeners:
+    if parts.timeouts is None:
+        return
+    last_call, drain = parts.timeouts.last_call, parts.timeouts.drain
+    if "last_call" in parts.timeouts.model_fields_set and last_call > drain / 2:
+        shown = f"last_call ({format_duration(last_call)}) is more than half of drain ({format_duration(drain)})"
+        yield Finding(("timeouts", "last_call"), f"{shown}: what begins late would have no time to finish")
+    if not parts.is_whole or None in parts.listeners:
         return
     has_tls = any(listener is not None and listener.tls is not None for listener in parts.listeners)
     if "tls_handshake" in parts.timeouts.model_fields_set and not has_tls:

@@ -183,7 +183,7 @@ class Timeouts(Model):
     last_call: Duration = Field(
         default=10.0,
         description="After a reload, HTTP/2 clients of the old workers are told to leave (GOAWAY) spread over this "
-        "time, busy ones last, so that they do not all come back at once.",
+        "time, busy ones last, so that they do not all come back at once. At most half of `drain`.",
     )
     boot: Duration = Field(default=30.0, description="How long a new worker may take to serve.")
 

@@ -164,7 +164,8 @@ class Worker:
 
     def _retire(self) -> None:
         """As `_drain`, with time: other workers take the place of this one."""
-        self._leave(self._handover.config.timeouts.last_call)
+        timeouts = self._handover.config.timeouts
+        self._leave(min(timeouts.last_call, timeouts.drain / 2))
 
     def _leave(self, within: float) -> None:
         if not self._is_draining:

@@ -209,6 +209,15 @@ def test_a_handshake_timeout_is_for_listeners_with_tls(tmp_path):
     assert said([clear], timeouts=None, is_whole=True) == []
 
 
+def test_the_last_call_leaves_time_to_finish():
+    assert said(timeouts=Timeouts(last_call=20.0)) == [
+        "timeouts.last_call: last_call (20s) is more than half of drain (30s): "
+        "what begins late would have no time to finish"
+    ]
+    assert said(timeouts=Timeouts(last_call=20.0, drain=40.0)) == []
+    assert said(timeouts=Timeouts(drain=1.0)) == []
+
+
 def test_windows_of_clients_fit_into_each_other():
     limits = Limits(stream_window=100_000, connection_window=70_000)
     assert said(limits=limits) == ["limits.stream_window: is never filled: connection_window is 70000"]

@@ -14,7 +14,7 @@ from h2gate.backend.endpoint import Endpoint
 from h2gate.backend.pool import Pool
 from h2gate.config.model import Backend as BackendConfig
 from h2gate.net.flush import FlushQueue
-from h2gate.net.transport import Reactor
+from h2gate.net.reactor import Reactor
 from h2gate.protocol.contract import Http2ClientEngine
 
 

@@ -17,8 +17,9 @@ from gevent import socket as gevent_socket
 
 from h2gate.config.units import EndpointUrl
 from h2gate.errors import Failure, Reason
+from h2gate.net.reactor import Reactor
 from h2gate.net.tls import TlsLayer, describe_tls_error
-from h2gate.net.transport import READ_BYTES, Reactor, Transport, describe
+from h2gate.net.transport import READ_BYTES, Transport, describe
 
 
 class DialFailed(Exception):

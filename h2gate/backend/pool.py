@@ -30,7 +30,8 @@ from h2gate.config.model import Pool as PoolConfig
 from h2gate.errors import Failure, Reason
 from h2gate.net.deadlines import Deadline
 from h2gate.net.flush import FlushQueue
-from h2gate.net.transport import Reactor, Transport
+from h2gate.net.reactor import Reactor
+from h2gate.net.transport import Transport
 from h2gate.protocol.contract import Http2ClientEngine
 
 # The least that is left for the backend's SETTINGS when the dial took nearly all of the time.

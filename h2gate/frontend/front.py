@@ -9,7 +9,7 @@ from h2gate.config.model import Limits, Timeouts
 from h2gate.contract import Client, Handler
 from h2gate.net.deadlines import Deadlines
 from h2gate.net.flush import FlushQueue
-from h2gate.net.transport import Reactor
+from h2gate.net.reactor import Reactor
 from h2gate.protocol.contract import Http1ServerEngine, Http2ServerEngine
 
 # One call of an engine frames this much at most; more than one of these never waits in a transport.

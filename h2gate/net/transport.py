@@ -21,8 +21,8 @@ import termios
 from collections import deque
 from typing import Any, Protocol
 
-from h2gate.net.deadlines import Deadline, Deadlines
-from h2gate.net.hangup import HangupWatch
+from h2gate.net.deadlines import Deadline
+from h2gate.net.reactor import Reactor
 from h2gate.net.tls import TlsLayer, describe_tls_error
 
 READ_EVENT, WRITE_EVENT = 1, 2  # libev's
@@ -61,22 +61,6 @@ class Owner(Protocol):
 
     def on_secured(self, alpn: str | None) -> None:
         """The TLS handshake of a server's transport is done."""
-
-
-class Reactor:
-    """What all transports of a worker share: the event loop, the deadlines, the hangup watch."""
-
-    __slots__ = ("deadlines", "hangups", "loop", "open_transports")
-
-    def __init__(self, loop: Any, deadlines: Deadlines) -> None:
-        self.loop = loop
-        self.deadlines = deadlines
-        self.hangups = HangupWatch(loop)
-        # A worker that leaves waits for those that still have something to send.
-        self.open_transports = 0
-
-    def close(self) -> None:
-        self.hangups.close()
 
 
 class Transport:

@@ -12,7 +12,7 @@ from h2gate.backend.backend import Backend
 from h2gate.config.model import Config
 from h2gate.contract import ClientStream, RequestSink
 from h2gate.errors import Failure, Reason
-from h2gate.net.transport import Reactor
+from h2gate.net.reactor import Reactor
 from h2gate.protocol.events import RequestHead
 from h2gate.proxy import rewrite
 from h2gate.proxy.answers import DateField

@@ -26,7 +26,7 @@ from h2gate.frontend.front import Front
 from h2gate.handover import RETIRE, Handover
 from h2gate.net.deadlines import TICK_SECONDS, Deadlines
 from h2gate.net.flush import FlushQueue
-from h2gate.net.transport import Reactor
+from h2gate.net.reactor import Reactor
 from h2gate.protocol import http1, http2
 from h2gate.protocol.contract import (
     Http1ServerEngine,

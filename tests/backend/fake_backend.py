@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from h2gate.errors import ErrorCode
+from h2gate.net.reactor import Reactor
 from h2gate.net.tls import TlsLayer
-from h2gate.net.transport import Reactor, Transport
+from h2gate.net.transport import Transport
 from h2gate.protocol.contract import Http2ServerEngine, Http2Settings
 from h2gate.protocol.events import (
     ConnectionFailed,

@@ -19,7 +19,7 @@ from h2gate.config.model import Pool as PoolConfig
 from h2gate.config.units import EndpointUrl
 from h2gate.errors import Failure
 from h2gate.net.flush import FlushQueue
-from h2gate.net.transport import Reactor
+from h2gate.net.reactor import Reactor
 from h2gate.protocol.contract import Http2Settings
 from h2gate.protocol.events import Fields, RequestHead, ResponseHead
 from h2gate.protocol.http2 import client_engine

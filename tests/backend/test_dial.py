@@ -17,7 +17,8 @@ from h2gate.backend import dial as dial_module
 from h2gate.backend.dial import DialFailed, dial
 from h2gate.config.units import EndpointUrl
 from h2gate.errors import Again, Failure, Reason
-from h2gate.net.transport import Reactor, Transport
+from h2gate.net.reactor import Reactor
+from h2gate.net.transport import Transport
 from tests.backend.fake_backend import FakeBackend
 from tests.backend.house import House
 from tests.net.support import Owner, run_until
@@ -121,7 +122,7 @@ import os, sys
 from h2gate.backend.dial import dial, DialFailed
 from h2gate.config.units import EndpointUrl
 from h2gate.net.deadlines import Deadlines
-from h2gate.net.transport import Reactor
+from h2gate.net.reactor import Reactor
 pids = []
 for _ in range(2):
     pid = os.fork()

@@ -15,7 +15,8 @@ from h2gate.backend.endpoint import EndpointState
 from h2gate.backend.pool import decide
 from h2gate.config.model import Pool as PoolConfig
 from h2gate.errors import ErrorCode, Failure, Reason
-from h2gate.net.transport import Reactor, Transport
+from h2gate.net.reactor import Reactor
+from h2gate.net.transport import Transport
 from h2gate.protocol.contract import Http2Settings
 from tests.backend.fake_backend import Connection
 from tests.backend.house import House, Request

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from h2gate.net.transport import Reactor
+from h2gate.net.reactor import Reactor
 from tests.net.support import watched_reactor
 
 

@@ -12,7 +12,8 @@ from gevent import socket as gevent_socket
 from gevent.event import Event
 
 from h2gate.net.deadlines import Deadlines
-from h2gate.net.transport import Reactor, Transport
+from h2gate.net.reactor import Reactor
+from h2gate.net.transport import Transport
 
 PATIENCE_SECONDS = 10.0
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from h2gate.net.flush import FlushQueue
-from h2gate.net.transport import Reactor, Transport
+from h2gate.net.reactor import Reactor
+from h2gate.net.transport import Transport
 from tests.net.support import Owner, connect
 
 

@@ -12,8 +12,9 @@ import gevent.ssl
 import pytest
 from gevent import socket as gevent_socket
 
+from h2gate.net.reactor import Reactor
 from h2gate.net.tls import TlsLayer, describe_tls_error
-from h2gate.net.transport import HIGH_WATER_BYTES, LINGER_SECONDS, Reactor, Transport
+from h2gate.net.transport import HIGH_WATER_BYTES, LINGER_SECONDS, Transport
 from tests.net.support import Owner, pass_time, run_until, tcp_pair, turn
 from tests.support.certificates import Authority, Site
 

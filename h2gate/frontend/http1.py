@@ -71,7 +71,7 @@ class Http1Stream:
         # RFC 9112, 8: without the last chunk, or with less than Content-Length, the response is incomplete. The TCP
         # reset says it also where the end of the connection would be the end of the body.
         if self.session.stream is self:
-            self.session.abort()
+            self.session.break_off()
 
     def credit(self, size: int) -> None:
         self.uncredited -= size
@@ -262,7 +262,9 @@ class Http1Session(ClientSession):
         self.transport.abort()
         self._lost(failure)
 
-    def abort(self) -> None:
+    def break_off(self) -> None:
+        """Abort, after what is framed has gone out: a head that was passed on is not kept back."""
+        self.write_out(self.engine)
         self.transport.abort()
         self._close()
 

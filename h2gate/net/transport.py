@@ -34,10 +34,11 @@ HIGH_WATER_BYTES = 65_536
 LOW_WATER_BYTES = HIGH_WATER_BYTES // 2
 # A closing peer that takes nothing of the last bytes for so long is cut off (the default of `timeouts.client_write`).
 FINISH_STALL_SECONDS = 30.0
-# Then its own end is waited for, each piece it still sends prolonging the wait, as Apache does: 2 s, 30 s in all. To
-# close earlier would let the kernel answer such a piece by a reset, which takes the last bytes away (RFC 9112, 9.6).
+# Then its own end is waited for, each piece it still sends prolonging the wait: to close earlier would let the kernel
+# answer such a piece by a reset, which takes the last bytes away (RFC 9112, 9.6). Apache goes on for 30 s in all;
+# whoever has not read our answer after five will not, and a flood must not be read for longer.
 LINGER_SECONDS = 2.0
-LINGER_MAX_SECONDS = 30.0
+LINGER_MAX_SECONDS = 5.0
 # What `on_end` says when the error was ours and not the peer's.
 INTERNAL_ERROR = "internal error"
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)

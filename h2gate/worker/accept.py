@@ -30,7 +30,7 @@ _log = logging.getLogger("h2gate")
 class Acceptor:
     """Accepts on one listener until it is closed."""
 
-    __slots__ = ("_front", "_listener", "_local_port", "_pause", "_scheme", "_trusted", "_watcher", "accepted")
+    __slots__ = ("_front", "_is_exhausted", "_listener", "_local_port", "_pause", "_scheme", "_trusted", "_watcher")
 
     def __init__(self, front: Front, listener: BoundListener) -> None:
         self._front = front
@@ -41,7 +41,8 @@ class Acceptor:
         self._local_port = name[1] if isinstance(name, tuple) else 0
         self._pause = Deadline(self.start)
         self._watcher: Any = front.reactor.loop.io(listener.socket.fileno(), 1)
-        self.accepted = 0
+        # Said already; not again before a connection has been accepted.
+        self._is_exhausted = False
 
     def start(self) -> None:
         self._watcher.start(self._ready)
@@ -60,20 +61,22 @@ class Acceptor:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if error.errno in _OUT_OF_DESCRIPTORS:
-                    self._watcher.stop()
-                    self._front.deadlines.arm(self._pause, PAUSE_SECONDS)
-                    _log.error(
-                        "%s: cannot accept (%s): raise LimitNOFILE or the memory limit",
-                        self._listener.config.address,
-                        error.strerror,
-                    )
-                    return
-                _log.warning("%s: accept: %s", self._listener.config.address, error.strerror)
+                self._failed(error)
                 return
-            self.accepted += 1
+            self._is_exhausted = False
             sock.setblocking(False)
             serve(self._front, sock, self._client(sock, address), self._listener.tls)
+
+    def _failed(self, error: OSError) -> None:
+        address = self._listener.config.address
+        if error.errno not in _OUT_OF_DESCRIPTORS:
+            _log.warning("%s: accept: %s", address, error.strerror)
+            return
+        self._watcher.stop()
+        self._front.deadlines.arm(self._pause, PAUSE_SECONDS)
+        if not self._is_exhausted:
+            self._is_exhausted = True
+            _log.error("%s: cannot accept (%s): raise LimitNOFILE or the memory limit", address, error.strerror)
 
     def _client(self, sock: socket.socket, address: Any) -> Client:
         if sock.family == socket.AF_UNIX:

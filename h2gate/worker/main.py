@@ -6,7 +6,6 @@ for another.
 
 from __future__ import annotations
 
-import faulthandler
 import gc
 import logging
 import os
@@ -110,8 +109,6 @@ class Worker:
         self._every(BEAT_SECONDS, self._beat)
         self._every(LOG_FLUSH_SECONDS, self._access_log.flush)
         self._every(1.0, self._tidy)
-        # The master sends ABRT to a worker that hangs: only C code still runs then. It dumps the stacks.
-        faulthandler.enable()
         for number, action in (
             (signal.SIGTERM, self._drain),
             (RETIRE, self._retire),
@@ -208,11 +205,10 @@ class Worker:
 
 
 def _handle_error(context: object, kind: Any, value: Any, traceback: Any) -> None:
-    """Take the place of the hub's own report: one line, and the details only where they are asked for."""
+    """Take the place of the hub's own report, which is a traceback."""
     if kind is not None and issubclass(kind, (KeyboardInterrupt, SystemExit)):
         os._exit(1)
-    _log.error("internal error: %r", value)
-    _log.debug("in %r", context, exc_info=(kind, value, traceback))
+    _log.error("internal error", exc_info=(kind, value, traceback))
 
 
 def _http1_engines(handover: Handover) -> Callable[[bytes], Http1ServerEngine]:

@@ -1,0 +1,189 @@
+"""TLS at both ends: certificates by SNI, protocols by ALPN, backends verified."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.certificates import Authority, Site
+from tests.support.gate import Gate
+from tests.support.house import Client
+from tests.support.http1_client import Http1Client, connect
+from tests.support.http2_client import Http2Client
+from tests.support.node_backend import NodeBackend
+from tests.support.scripted_backend import Connection, ScriptedBackend
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory, localhost: Site) -> Iterator[NodeBackend]:
+    with NodeBackend(tmp_path_factory.mktemp("node"), site=localhost) as node:
+        yield node
+
+
+@pytest.fixture(scope="module")
+def gate(
+    tmp_path_factory: pytest.TempPathFactory, node: NodeBackend, authority: Authority, localhost: Site
+) -> Iterator[Gate]:
+    sites = [localhost, authority.site("a.test", "www.a.test"), authority.site("*.wild.test")]
+    with Gate(tmp_path_factory.mktemp("gate"), node.url, sites=sites) as gate:
+        yield gate
+
+
+# Clients
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("a.test", "a.test"),
+        ("www.a.test", "a.test"),
+        ("A.TEST", "a.test"),
+        ("x.wild.test", "*.wild.test"),
+        ("localhost", "localhost"),
+        ("unknown.test", "localhost"),
+        (None, "localhost"),
+    ],
+)
+def test_the_certificate_is_chosen_by_the_servers_name(
+    gate: Gate, authority: Authority, asked: str | None, expected: str
+) -> None:
+    context = authority.client_context()
+    context.check_hostname = False
+    with connect(gate.tls_port) as sock, context.wrap_socket(sock, server_hostname=asked) as secured:
+        certificate = secured.getpeercert()
+        assert certificate is not None
+        assert certificate["subject"][0][0] == ("commonName", expected)
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [(("h2", "http/1.1"), "h2"), (("http/1.1", "h2"), "h2"), (("http/1.1",), "http/1.1"), (("h2",), "h2"), ((), None)],
+)
+def test_alpn_prefers_http2(gate: Gate, authority: Authority, offered: tuple[str, ...], chosen: str | None) -> None:
+    context = authority.client_context(*offered)
+    with connect(gate.tls_port, context) as secured:
+        assert isinstance(secured, ssl.SSLSocket)
+        assert secured.selected_alpn_protocol() == chosen
+    client: Client
+    with (Http2Client if chosen == "h2" else Http1Client)(gate.tls_port, context) as client:
+        assert client.request("GET", "/hello").body == b"hello\n"
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_both_tls_versions_are_served(gate: Gate, authority: Authority, version: ssl.TLSVersion) -> None:
+    context = authority.client_context("h2")
+    context.minimum_version = context.maximum_version = version
+    with Http2Client(gate.tls_port, context) as client:
+        assert client.request("GET", "/hello").status == 200
+
+
+def test_tls_requests_say_so_to_the_backend(gate: Gate, authority: Authority) -> None:
+    with Http2Client(gate.tls_port, authority.client_context("h2")) as client:
+        headers = client.request("GET", "/request").json()["headers"]
+        assert (headers["x-forwarded-proto"], headers["x-forwarded-port"]) == ("https", str(gate.tls_port))
+        # The backend is asked in clear: that is the scheme of this hop.
+        assert headers[":scheme"] == "http"
+
+
+def test_a_session_is_resumed(gate: Gate, authority: Authority) -> None:
+    context = authority.client_context("http/1.1")
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with connect(gate.tls_port, context) as first:
+        assert isinstance(first, ssl.SSLSocket)
+        session = first.session
+    with (
+        connect(gate.tls_port) as sock,
+        context.wrap_socket(sock, server_hostname="localhost", session=session) as second,
+    ):
+        assert second.session_reused
+
+
+# Backends
+
+
+def respond(connection: Connection) -> None:
+    connection.begin()
+    while True:
+        stream, _, _ = connection.next_request()
+        connection.respond(stream)
+
+
+def status_and_reason(tmp_path: Path, backend_url: str, tls: dict[str, object]) -> tuple[int, str | None, str | None]:
+    backends = {"app": {"endpoints": [backend_url], "tls": tls}}
+    with Gate(tmp_path, "app", sections={"backends": backends}) as gate, gate.http1() as client:
+        status = client.request("POST", "/", body=b"x").status
+        line = gate.wait_for_line("the request", lambda line: line["method"] == "POST")
+        return status, line["reason"], line["detail"]
+
+
+@pytest.mark.parametrize(
+    ("alpn", "detail"), [(["http/1.1"], "h2"), ([], "h2")], ids=["offers_http1_only", "knows_no_alpn"]
+)
+def test_a_backend_that_does_not_choose_h2_is_502(
+    tmp_path: Path, authority: Authority, localhost: Site, alpn: list[str], detail: str
+) -> None:
+    with ScriptedBackend(respond, authority.server_context(localhost, *alpn)) as backend:
+        status, reason, text = status_and_reason(tmp_path, backend.url, {"ca": str(authority.cert)})
+    assert (status, reason) == (502, "alpn_http1")
+    assert text is not None
+    assert detail in text
+
+
+def test_a_certificate_for_another_name_is_502(tmp_path: Path, authority: Authority) -> None:
+    context = authority.server_context(authority.site("other.test"), "h2")
+    with ScriptedBackend(respond, context) as backend:
+        status, reason, text = status_and_reason(tmp_path, backend.url, {"ca": str(authority.cert)})
+    assert (status, reason) == (502, "tls_verify")
+    assert text is not None
+    assert "hostname mismatch" in text.lower()
+
+
+def test_server_name_is_what_is_verified_and_asked_for(tmp_path: Path, authority: Authority) -> None:
+    asked: list[str | None] = []
+    context = authority.server_context(authority.site("other.test"), "h2")
+    context.sni_callback = lambda _, name, __: asked.append(name)
+    with ScriptedBackend(respond, context) as backend:
+        tls: dict[str, object] = {"ca": str(authority.cert), "server_name": "other.test"}
+        assert status_and_reason(tmp_path, backend.url, tls)[0] == 200
+    assert asked == ["other.test"]
+
+
+def test_a_certificate_of_an_unknown_authority_is_502_unless_verification_is_off(
+    tmp_path: Path, authority: Authority, localhost: Site
+) -> None:
+    with ScriptedBackend(respond, authority.server_context(localhost, "h2")) as backend:
+        assert status_and_reason(tmp_path, backend.url, {})[:2] == (502, "tls_verify")
+        assert status_and_reason(tmp_path, backend.url, {"verify": False})[0] == 200
+
+
+def test_a_backend_without_tls_is_502(tmp_path: Path, authority: Authority) -> None:
+    def script(connection: Connection) -> None:
+        connection.send_bytes(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        connection.wait_for_end()
+
+    with ScriptedBackend(script) as backend:
+        url = f"h2://localhost:{backend.port}"
+        assert status_and_reason(tmp_path, url, {"ca": str(authority.cert)})[:2] == (502, "tls_failed")
+
+
+def test_a_backend_silent_in_the_handshake_is_504(tmp_path: Path, authority: Authority) -> None:
+    with ScriptedBackend(Connection.wait_for_end) as backend:
+        pool = {"connect_timeout": "1s"}
+        backends = {"app": {"endpoints": [f"h2://localhost:{backend.port}"], "pool": pool}}
+        with Gate(tmp_path, "app", sections={"backends": backends}) as gate, gate.http1() as client:
+            assert client.request("GET", "/").status == 504
+            assert gate.wait_for_line("it", lambda line: line["status"] == 504)["reason"] == "connect_timeout"
+
+
+def test_clear_text_on_the_tls_port_disturbs_nobody(gate: Gate, authority: Authority) -> None:
+    with Http2Client(gate.tls_port, authority.client_context("h2")) as client:
+        stream = client.open("GET", "/delay/300")
+        with socket.create_connection(("127.0.0.1", gate.tls_port), timeout=10) as other:
+            other.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            while other.recv(1000):
+                pass
+        assert client.response(stream).status == 200

@@ -68,7 +68,8 @@ docs: $(READY) ## write the generated parts of docs/
 
 check: lint types test ## lint, types and tests
 
-ci: lint types test ## what CI runs
+ci: lint types peers ## what CI runs: lint, types and all tests, those that take minutes too
+	$(BIN)/pytest $(COVERAGE) -m "large or not large"
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) build dist run *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis

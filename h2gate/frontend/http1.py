@@ -263,8 +263,8 @@ class Http1Session(ClientSession):
         self._lost(failure)
 
     def break_off(self) -> None:
-        """Abort, after what is framed has gone out: a head that was passed on is not kept back."""
-        self.write_out(self.engine)
+        """Abort, once what came before the break has gone out."""
+        self.flush()
         self.transport.abort()
         self._close()
 

@@ -76,6 +76,8 @@ class Http2Stream:
         session.mark()
 
     def reset(self, failure: Failure) -> None:
+        # What came before the break goes out first: the engine forgets what it has of a reset stream.
+        self.session.flush()
         self.session.reset(self, failure.rule.code)
 
     def credit(self, size: int) -> None:

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterator
 
 import gevent
+import pytest
 from gevent import socket as gevent_socket
 from gevent.event import Event
 
@@ -98,7 +99,13 @@ def watched_reactor() -> Iterator[Reactor]:
     assert len(reactor.deadlines) == 0
     assert len(reactor.hangups) == 0
     assert reactor.open_transports == 0
-    assert hub.loop.activecnt == active, "a watcher is left"
+    # Fewer are no leak: what an earlier test left to the collector may go meanwhile.
+    for _ in range(100):
+        if hub.loop.activecnt <= active:
+            break
+        turn()
+    else:
+        pytest.fail("a watcher is left")
     reactor.close()
     assert open_descriptors() <= descriptors
 

@@ -24,13 +24,20 @@ LONG = (30, 20)
 REPLACED_SECONDS = 1.0
 BROKEN = "listeners: [{address: 127.0.0.1:99999}]\nnonsense: true\n"
 PROTOCOLS = {"h2c": ["-m", "10"], "http1": ["--h1"]}
+# h2load 1.52 counts a failure for each HTTP/2 connection that is told GOAWAY (it asks for one more stream and gives
+# up), by any server: for it the old workers keep their connections as long as it likes. HTTP/1.1 has the defaults.
+TIMEOUTS = {"h2c": {"last_call": "1h", "drain": "2h"}, "http1": {}}
 
 
 @pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    # h2load 1.52 counts a failure for each HTTP/2 connection that is told GOAWAY (it asks for one stream more and
-    # gives up), by any server: here the old workers keep their connections for as long as it likes.
-    sections = {"timeouts": {"last_call": "1h", "drain": "2h"}}
+def protocol(request: pytest.FixtureRequest) -> str:
+    """The protocol of h2load, where the test asks for several."""
+    return str(getattr(request, "param", "http1"))
+
+
+@pytest.fixture
+def gate(tmp_path: Path, protocol: str) -> Iterator[Gate]:
+    sections = {"timeouts": TIMEOUTS[protocol]}
     with NodeBackend(tmp_path) as node, Gate(tmp_path, node.url, workers=2, sections=sections) as gate:
         yield gate
 
@@ -63,13 +70,13 @@ def assert_reloads_lose_nothing(gate: Gate, options: list[str], seconds: int, re
     wait_until("two new workers serve", lambda: len(gate.workers()) == 2 and not before & set(gate.workers()), 20)
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", PROTOCOLS, indirect=True)
 def test_reloads_under_load_fail_no_request(gate: Gate, protocol: str) -> None:
     assert_reloads_lose_nothing(gate, PROTOCOLS[protocol], *SHORT)
 
 
 @pytest.mark.large
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", PROTOCOLS, indirect=True)
 def test_twenty_reloads_in_thirty_seconds_fail_no_request(gate: Gate, protocol: str) -> None:
     assert_reloads_lose_nothing(gate, PROTOCOLS[protocol], *LONG)
 

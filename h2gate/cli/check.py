@@ -55,7 +55,7 @@ def facts(config: Config, workers: int) -> Iterator[str]:
         all_connections += connections
         all_bytes += size
         pool = backend.pool
-        per_connection = _on_the_way(pool.max_streams, pool.stream_window, pool.connection_window)
+        per_connection = f"{pool.max_streams} streams x {format_size(pool.stream_window)}"
         yield f"backend {name}: {', '.join(str(endpoint.url) for endpoint in backend.endpoints)}"
         yield (
             f"  connections: {_counted(workers, 'worker')} x {_counted(len(backend.endpoints), 'endpoint')}"
@@ -67,14 +67,17 @@ def facts(config: Config, workers: int) -> Iterator[str]:
 
 
 def ceiling(backend: Backend, workers: int) -> tuple[int, int]:
-    """Return how many connections there can be to a backend, and how many bytes of responses on their way."""
+    """Return how many connections there can be to a backend, and how many bytes of responses on their way.
+
+    The streams' windows bound those: the connection's is given back as bytes arrive (`backend/connection.py`).
+    """
     pool = backend.pool
     connections = workers * len(backend.endpoints) * pool.max_connections
-    return connections, connections * min(pool.max_streams * pool.stream_window, pool.connection_window)
+    return connections, connections * pool.max_streams * pool.stream_window
 
 
 def _on_the_way(streams: int, stream_window: int, connection_window: int) -> str:
-    """Write what one connection may have on its way: all its streams, or less where its own window is smaller."""
+    """Write what a client connection may have on its way: all its streams, or less where its own window is smaller."""
     if streams * stream_window <= connection_window:
         return f"{streams} streams x {format_size(stream_window)}"
     return f"{format_size(connection_window)} (connection_window)"

@@ -36,12 +36,11 @@ def test_a_good_config_is_ok_with_what_it_comes_to(check):
     assert "  workers: 3\n" in out
     assert "  listener 127.0.0.1:0: HTTP/1.1 and HTTP/2\n" in out
     assert "    connections: 3 workers x 2 endpoints x 4 = 24 at most\n" in out
-    # 100 streams of 256 KiB would be more than the connection's own window.
-    assert "    responses: 24 connections x 16MiB (connection_window) = 384MiB at most\n" in out
-    assert "  backend connections: 24 at most\n  memory ceiling of responses: 384MiB\n" in out
+    assert "    responses: 24 connections x 100 streams x 256KiB = 600MiB at most\n" in out
+    assert "  backend connections: 24 at most\n  memory ceiling of responses: 600MiB\n" in out
 
 
-def test_streams_bound_the_memory_where_the_connections_window_does_not(check):
+def test_the_streams_bound_the_memory(check):
     out = check(GOOD.replace("max_connections: 4", "max_connections: 1, max_streams: 10, stream_window: 64KiB"))[1]
     assert "    responses: 6 connections x 10 streams x 64KiB = 3840KiB at most\n" in out
 

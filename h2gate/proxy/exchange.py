@@ -157,6 +157,8 @@ class Exchange:
         self._body.end(rewrite.trailers(fields), self._back)
 
     def on_request_broken(self, failure: Failure) -> None:
+        if self.request_state is not SideState.BODY:
+            return  # answered already: what it broke is not wanted any more
         self.request_state = SIDE.next(self.request_state, SideEvent.BREAK)
         self._leave_backend()
         self.fail(failure)

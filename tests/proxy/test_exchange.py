@@ -250,6 +250,27 @@ def test_an_early_answer_ends_the_upload_and_discards_the_rest() -> None:
     assert client.credited == 4
 
 
+def test_a_body_that_breaks_is_answered_and_cancels_the_backend_stream() -> None:
+    house = House()
+    client, exchange = house.begin(b"POST", end_stream=False)
+    exchange.on_request_broken(Failure(Reason.BAD_REQUEST, "bad chunk"))
+    assert client.status == 400
+    assert house.pool.streams[0].reset_by is ErrorCode.CANCEL
+
+
+def test_a_body_that_breaks_behind_its_answer_takes_nothing_back() -> None:
+    house = House()
+    client, exchange = house.begin(b"POST", end_stream=False)
+    sink = house.pool.streams[0].sink
+    sink.on_response(OK, False)
+    sink.on_response_data(b"whole", True)
+    exchange.on_request_broken(Failure(Reason.BAD_REQUEST, "bad chunk"))
+    assert client.broken_by is None
+    exchange.on_response_framed(5)
+    assert house.log == [exchange]
+    assert exchange.failure is None
+
+
 # 1xx
 
 

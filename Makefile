@@ -21,10 +21,11 @@ $(READY): pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-# Both run in the background so that a signal for make reaches them by the trap; Ctrl-C reaches all anyway.
+# Both run in the background so that a signal for make reaches them by the trap; Ctrl-C reaches all anyway. HUP is a
+# terminal that closes: for the gate alone it would be a reload.
 run: $(READY) ## start the gate on etc/h2gate.yaml, with the sample backend behind it
 	@mkdir -p "$$RUNTIME_DIRECTORY"
-	@trap 'kill -TERM $$gate $$backend 2>/dev/null' INT TERM; \
+	@trap 'kill -TERM $$gate $$backend 2>/dev/null' INT TERM HUP; \
 	$(BIN)/h2gate backend & backend=$$!; \
 	$(BIN)/h2gate run --config $(CONFIG) & gate=$$!; \
 	while kill -0 $$gate 2>/dev/null; do wait $$gate; status=$$?; done; \

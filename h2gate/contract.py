@@ -28,6 +28,12 @@ class Client:
     is_trusted: bool
     tls: str | None = None
 
+    @property
+    def name(self) -> str:
+        """For the error log: `192.0.2.7:50312`."""
+        host = f"[{self.address}]" if self.address.count(":") > 1 else self.address
+        return f"{host}:{self.port}" if self.port else host
+
 
 class ClientStream(Protocol):
     """A request's way back to its client. After `send_head`, exactly one of: an `end_stream`, trailers, `reset`.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import stat
 import sys
 import time
 import traceback
@@ -60,6 +61,23 @@ def configure(log: ErrorLog, owner: int | None = None) -> None:
         logger.removeHandler(old)
         old.close()
     logger.addHandler(handler)
+
+
+def make_access_log(path: Path | str, owner: int | None = None) -> None:
+    """Make the access log's file, in the master: the workers open it themselves, but may not write in its directory.
+
+    Raises StartError (73, or 77 without the permission) where that cannot be; so a wrong path is told before a fork.
+    """
+    if not isinstance(path, Path):
+        return  # standard output, or off
+    # O_NONBLOCK: a FIFO without a reader fails at once.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+    try:
+        descriptor = os.open(path, flags, 0o640)
+    except OSError as failure:
+        raise _explained(failure, path, "access_log.path") from None
+    _give(descriptor, path, owner)
+    os.close(descriptor)
 
 
 def reopen() -> None:
@@ -114,19 +132,31 @@ class _Handler(logging.StreamHandler[TextIO]):
 def _open(path: Path, owner: int | None) -> TextIO:
     try:
         file = open(path, "a", encoding="utf-8", errors="backslashreplace", buffering=1)  # noqa: SIM115 (kept)
-    except PermissionError:
-        raise StartError(
-            f"{path}: no permission to write the log: change its owner or error_log.path", ExitCode.NO_PERMISSION
-        ) from None
     except OSError as failure:
-        raise StartError(
-            f"{path}: cannot open the log ({failure.strerror}): change error_log.path", ExitCode.CANNOT_CREATE
-        ) from None
-    if owner is not None and os.geteuid() == 0:
-        # As nginx does. A file system without owners is no reason not to log.
-        with contextlib.suppress(OSError):
-            os.fchown(file.fileno(), owner, -1)
+        raise _explained(failure, path, "error_log.path") from None
+    _give(file.fileno(), path, owner)
     return file
+
+
+def _give(descriptor: int, path: Path, owner: int | None) -> None:
+    """Make a log file the workers' own.
+
+    Only a file that stands there itself, and no device: where the directory is the workers', a link of their making
+    could name anybody's file, and they would be given that.
+    """
+    if owner is None or os.geteuid() != 0:
+        return
+    # A file system without owners is no reason not to log.
+    with contextlib.suppress(OSError):
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and os.path.samestat(status, os.lstat(path)):
+            os.fchown(descriptor, owner, -1)
+
+
+def _explained(failure: OSError, path: Path, key: str) -> StartError:
+    if isinstance(failure, PermissionError):
+        return StartError(f"{path}: no permission to write the log: change its owner or {key}", ExitCode.NO_PERMISSION)
+    return StartError(f"{path}: cannot open the log ({failure.strerror}): change {key}", ExitCode.CANNOT_CREATE)
 
 
 def _on_one_line(text: str) -> str:

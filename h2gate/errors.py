@@ -91,7 +91,6 @@ class Reason(Enum):
     # the gate
     NO_ROUTE = "no_route"
     METHOD_NOT_ALLOWED = "method_not_allowed"
-    NO_ENDPOINT = "no_endpoint"
     QUEUE_FULL = "queue_full"
     QUEUE_TIMEOUT = "queue_timeout"
     DRAINING = "draining"
@@ -106,7 +105,6 @@ class Reason(Enum):
     BODY_TIMEOUT = "body_timeout"
     HEAD_TOO_LARGE = "head_too_large"
     URI_TOO_LONG = "uri_too_long"
-    BODY_TOO_LARGE = "body_too_large"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +143,6 @@ RULES: dict[Reason, Rule] = {
     Reason.IDLE_TIMEOUT: Rule(_B, _S, Again.NEVER, 504, _E.INTERNAL_ERROR),
     Reason.NO_ROUTE: Rule(_G, _S, Again.NEVER, 404, _E.INTERNAL_ERROR),
     Reason.METHOD_NOT_ALLOWED: Rule(_G, _S, Again.NEVER, 405, _E.INTERNAL_ERROR),
-    Reason.NO_ENDPOINT: Rule(_G, _S, Again.NEVER, 503, _E.INTERNAL_ERROR),
     Reason.QUEUE_FULL: Rule(_G, _S, Again.NEVER, 503, _E.INTERNAL_ERROR),
     Reason.QUEUE_TIMEOUT: Rule(_G, _S, Again.NEVER, 503, _E.INTERNAL_ERROR),
     Reason.DRAINING: Rule(_G, _N, Again.NEVER, 503, _E.CANCEL),
@@ -159,7 +156,6 @@ RULES: dict[Reason, Rule] = {
     Reason.BODY_TIMEOUT: Rule(_C, _S, Again.NEVER, 408, _E.CANCEL),
     Reason.HEAD_TOO_LARGE: Rule(_C, _S, Again.NEVER, 431, _E.ENHANCE_YOUR_CALM),
     Reason.URI_TOO_LONG: Rule(_C, _S, Again.NEVER, 414, _E.PROTOCOL_ERROR),
-    Reason.BODY_TOO_LARGE: Rule(_C, _S, Again.NEVER, 413, _E.CANCEL),
 }
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 
 from h2gate.cli.options import add_config, config_path
-from h2gate.config.loader import load
+from h2gate.config.loader import load, told_by_place
 from h2gate.config.model import Backend, Config, Listener
 from h2gate.config.resolved import backends_of
 from h2gate.config.tls import backend_contexts, listener_contexts
@@ -28,13 +28,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the facts. Raises ConfigError, or StartError for a file that it names."""
+    """Print the facts. Raises ConfigError."""
     path = config_path(args)
     config = load(path, os.environ)
-    listener_contexts(config)
-    backend_contexts(config)
-    if config.user is not None:
-        account.look_up(config.user)
+    with told_by_place(path, os.environ):
+        listener_contexts(config)
+        backend_contexts(config)
+        if config.user is not None:
+            account.look_up(config.user)
     print(f"OK {path}")
     for line in facts(config, worker_count(config)):
         print(f"  {line}")

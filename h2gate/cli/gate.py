@@ -100,5 +100,10 @@ def control_path(args: argparse.Namespace) -> Path:
     if entry is not None and isinstance(entry.node, Leaf) and entry.node.written:
         return Path(os.path.normpath(path.absolute().parent / entry.node.written))
     if not tree.is_whole:
-        return Path(os.environ.get("RUNTIME_DIRECTORY", USUAL_DIRECTORY)) / USUAL_NAME
+        usual = Path(os.environ.get("RUNTIME_DIRECTORY", USUAL_DIRECTORY)) / USUAL_NAME
+        if usual.exists():
+            return usual
+        # "No gate is running" would be a guess.
+        first = str(tree.problems[0]).splitlines()[0]
+        raise StartError(f"cannot tell where the gate listens: {first}; correct that or give --control PATH")
     raise StartError(f"{path} names no control socket: set control and restart the gate, or use signals")

@@ -24,6 +24,7 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
+    _have_standard_streams()
     args = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = args.run
     try:
@@ -45,6 +46,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as failure:
         _complain(f"h2gate: internal error: {errorlog.summary(failure)}")
         return ExitCode.FAILED
+
+
+def _have_standard_streams() -> None:
+    """Let /dev/null stand for a standard stream that is closed (`h2gate run >&-`).
+
+    Else the next file or socket opened would get its number, and what is meant for the operator.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 (for good)
 
 
 class _Parser(argparse.ArgumentParser):

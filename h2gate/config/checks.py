@@ -252,7 +252,9 @@ def _check_reach(parts: Parts) -> Iterator[Finding]:
     for index, route in enumerate(parts.routes):
         for other, earlier in enumerate(parts.routes[:index]):
             if route is not None and earlier is not None and covers(earlier.match, route.match):
-                yield Finding(("routes", index), f"is never reached: routes[{other}] takes all its requests")
+                yield Finding(
+                    ("routes", index), f"is never reached: routes[{other}] takes all its requests: move or remove it"
+                )
                 break
 
 
@@ -264,7 +266,7 @@ def _check_use(parts: Parts) -> Iterator[Finding]:
         return  # the name of one could not be read
     for name in parts.backends:
         if name not in used:
-            yield Finding(("backends", name), "no route leads here")
+            yield Finding(("backends", name), "no route leads here: add one, or remove it")
 
 
 # The rest

@@ -219,7 +219,7 @@ class _Builder:
                 merged = {**self._merged(value, path), **merged}
             elif key.value in entries:
                 first = entries[key.value].place.line
-                self._add(place, (*path, key.value), f"the key is there twice, first in line {first}")
+                self._add(place, (*path, key.value), f"the key is there twice, first in line {first}: leave one")
             else:
                 entries[key.value] = Entry(place, self._node(value, (*path, key.value)))
         return {**merged, **entries}

@@ -60,7 +60,12 @@ def _files(main: Path, include: Node, tree: Tree) -> list[Path]:
             tree.add(pattern.place, "include", f"there is no file {pattern.written}")
             tree.is_whole = False
         for name in found:
-            if os.path.realpath(name) not in seen:
+            if os.path.isdir(name):
+                tree.add(
+                    pattern.place, "include", f"{name} is a directory: write {os.path.join(pattern.written, '*.yaml')}"
+                )
+                tree.is_whole = False
+            elif os.path.realpath(name) not in seen:
                 seen.add(os.path.realpath(name))
                 files.append(Path(name))
     return files

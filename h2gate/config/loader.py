@@ -5,7 +5,8 @@ The rule: `load` raises nothing but ConfigError, whatever the files hold.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,11 +16,11 @@ from h2gate.config.checks import Parts, check
 from h2gate.config.document import plain
 from h2gate.config.include import Tree, read_tree
 from h2gate.config.model import AccessLog, Backend, Config, Limits, Listener, Retries, Route, Timeouts
-from h2gate.config.problems import ConfigError, KeyPath, Problem, key_text
-from h2gate.config.wording import is_unknown_key, key_path_of, place_of, problems_of
+from h2gate.config.problems import BadValue, ConfigError, KeyPath, Problem, key_text
+from h2gate.config.wording import is_unknown_key, key_path_of, place_of, place_of_key, problems_of
 from h2gate.config.written import FROM_FILE
 
-__all__ = ["ConfigError", "Problem", "load"]
+__all__ = ["ConfigError", "Problem", "load", "told_by_place"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -47,6 +48,17 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
             sorted(problems, key=lambda one: (order.index(one.place.file), one.place.line, one.place.column))
         )
     return config
+
+
+@contextlib.contextmanager
+def told_by_place(path: Path, environ: Mapping[str, str]) -> Iterator[None]:
+    """Turn a BadValue into a ConfigError, which says where in the files of `path` the value stands."""
+    try:
+        yield
+    except BadValue as failure:
+        # Read once more: this is rare, and a Config does not know its files.
+        root = read_tree(path, environ).root
+        raise ConfigError([Problem(place_of_key(root, failure.key), failure.key, failure.message)]) from None
 
 
 def _validate(tree: Tree) -> tuple[Config | None, Parts, list[Problem]]:

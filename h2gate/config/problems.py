@@ -56,6 +56,15 @@ class ConfigError(StartError):
         super().__init__("\n".join(str(problem) for problem in self.problems), ExitCode.BAD_CONFIG)
 
 
+class BadValue(StartError):
+    """What `key` says cannot be used, as was found only after the files were read: by what it names."""
+
+    def __init__(self, key: str, message: str) -> None:
+        self.key = key
+        self.message = message
+        super().__init__(f"{key}: {message}", ExitCode.BAD_CONFIG)
+
+
 def key_text(path: KeyPath) -> str:
     """Write a path of keys and indexes as operators do: `listeners[0].tls.certificates[1].key`."""
     parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in path]

@@ -17,8 +17,8 @@ from typing import NoReturn
 from cryptography import x509
 
 from h2gate.config.model import BackendTls, Certificate, Config, ListenerTls
+from h2gate.config.problems import BadValue
 from h2gate.config.resolved import backends_of
-from h2gate.errors import ExitCode, StartError
 
 _LOG = logging.getLogger("h2gate")
 
@@ -31,7 +31,7 @@ _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 def listener_contexts(config: Config) -> list[ssl.SSLContext | None]:
     """Return a context for each listener, None for those in clear.
 
-    Raises StartError, which names the key and the file.
+    Raises BadValue, which names the key and the file.
     """
     return [
         None if listener.tls is None else listener_context(listener.tls, f"listeners[{index}].tls")
@@ -91,7 +91,7 @@ def _server_context(tls: ListenerTls, certificate: Certificate, key: str) -> ssl
 def backend_contexts(config: Config) -> dict[str, ssl.SSLContext]:
     """Return a context for each backend with `h2://` endpoints, by its resolved name.
 
-    Raises StartError, which names the key and the file.
+    Raises BadValue, which names the key and the file.
     """
     return {
         name: backend_context(backend.tls, f"backends.{name}.tls")
@@ -189,4 +189,4 @@ def _warn_of_dates(key: str, path: Path, certificate: x509.Certificate) -> None:
 
 
 def _refuse(key: str, path: Path, what: str) -> NoReturn:
-    raise StartError(f"{key}: {path}: {what}", ExitCode.BAD_CONFIG) from None
+    raise BadValue(key, f"{path}: {what}") from None

@@ -62,6 +62,21 @@ def place_of(root: Entries, path: KeyPath) -> Place:
     return _walk(root, path)[1]
 
 
+def place_of_key(root: Entries, key: str) -> Place:
+    """Return where a key stands that is given as text, as `listeners[0].tls`; the file where it is not there."""
+    return place_of(root, next((path for path in _paths(root, ()) if key_text(path) == key), ()))
+
+
+def _paths(node: Node, path: KeyPath) -> Iterator[KeyPath]:
+    yield path
+    if isinstance(node, Entries):
+        for name, entry in node.entries.items():
+            yield from _paths(entry.node, (*path, name))
+    elif isinstance(node, Items):
+        for index, item in enumerate(node.items):
+            yield from _paths(item, (*path, index))
+
+
 def _walk(root: Entries, path: KeyPath) -> tuple[Node, Place, int]:
     """Follow `path` as far as the tree goes: the last node, its place, and how many steps."""
     node: Node = root
@@ -86,7 +101,8 @@ def _problem(root: Entries, path: KeyPath, errors: list[ErrorDetails]) -> Proble
         *parents, word = path
         entry = _entries_at(root, tuple(parents)).entries[str(word)]
         known = model_at(tuple(parents)).model_fields
-        return Problem(entry.place, key_text(path), f"unknown key{did_you_mean(str(word), known)}")
+        hint = did_you_mean(str(word), known) or f"; the keys here are {', '.join(known)}"
+        return Problem(entry.place, key_text(path), f"unknown key{hint}")
     if first["type"] == "missing":
         return Problem(place, key_text(path), "this key is missing")
     return Problem(place, key_text(path), _message(node, errors))

@@ -117,7 +117,7 @@ class Http1Session(ClientSession):
         raise AssertionError("the handshake is over before a session begins")
 
     def on_end(self, error: str) -> None:
-        if self.stream is not None:
+        if self.stream is not None and self._discarded is None:
             # A client that closed only its side must not take what it has got for all there is.
             self.transport.abort()
         self._lost(Failure(Reason.CLIENT_CLOSED, error))
@@ -176,7 +176,7 @@ class Http1Session(ClientSession):
         if self._discarded is not None:
             self._finish()
         elif self.stream is None:
-            self._reject(self.engine.current_stream, None, failure)
+            self._reject(self.engine.current_stream, event.head, failure)
         elif self.stream.sink is not None:
             # The body broke: the exchange answers if nothing went out yet.
             self.stream.sink.on_request_broken(failure)
@@ -227,10 +227,10 @@ class Http1Session(ClientSession):
     def _go_on_discarding(self) -> None:
         if self._is_closed:
             return
-        if self.engine.request_complete:
+        if self.engine.request_complete and self.engine.keeps_alive:
             self._discarded = None
             self._next()
-        elif self._discarded is not None and self._discarded > DISCARD_BYTES:
+        elif self.engine.request_complete or (self._discarded is not None and self._discarded > DISCARD_BYTES):
             self._finish()
 
     def _next(self) -> None:

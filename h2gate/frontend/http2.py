@@ -33,6 +33,10 @@ from h2gate.protocol.events import (
 LAST_CALL_PING = b"lastcall"
 # How long the last call waits for that answer.
 LAST_CALL_SECONDS = 1.0
+# Nothing is read while the answers of so many times the streams that a client may have open wait to be sent. An answer
+# that ends with its head leaves the engine's count of streams at once: a client that takes none could make us hold any
+# number. One that waits for its answers never gets there.
+UNSENT_FACTOR = 2
 
 
 class Http2Stream:
@@ -166,7 +170,6 @@ class Http2Session(ClientSession):
                 case GoAwayReceived():
                     # The client opens no more streams; those that run are its own to finish.
                     self._is_leaving = True
-                    self._close_if_empty()
                 case ConnectionFailed():
                     self._connection_failed(event)
         self.mark()
@@ -194,6 +197,9 @@ class Http2Session(ClientSession):
     def _reset_received(self, event: StreamReset) -> None:
         stream = self.streams.get(event.stream_id)
         if stream is None:
+            if not event.by_peer:
+                # A request that the engine did not pass on: there is no exchange whose log line could say so.
+                self.say(f"malformed request: {event.detail}")
             return
         self._forget(stream)
         if stream.sink is not None:
@@ -204,6 +210,7 @@ class Http2Session(ClientSession):
             stream.sink.on_client_gone(failure)
 
     def _connection_failed(self, event: ConnectionFailed) -> None:
+        self.say(f"HTTP/2 connection ended by {event.code.name}: {event.detail}")
         self.write_out(self.engine)
         self._lost(Failure(event.reason, event.detail), politely=True)
 
@@ -221,8 +228,15 @@ class Http2Session(ClientSession):
                 if stream is not None and stream.sink is not None:
                     stream.moved_at = now
                     stream.sink.on_response_framed(size)
-        if is_drained and self.ending:
+        # Heads go out before bodies: with a body's bytes framed, nothing of a stream waits but what is queued on it.
+        if self.ending and (is_drained or framed):
             self._end_streams()
+        if is_drained and not self.is_marked:
+            self._close_if_empty()
+        if len(self.streams) < UNSENT_FACTOR * self.front.limits.streams:
+            self.transport.resume()
+        else:
+            self.transport.pause()
 
     def _end_streams(self) -> None:
         ending, self.ending = self.ending, []
@@ -253,7 +267,7 @@ class Http2Session(ClientSession):
             front = self.front
             front.deadlines.cancel(self._stalls)
             front.deadlines.arm(self._idle, front.timeouts.keepalive_http2)
-            self._close_if_empty()
+            self.mark()
 
     # Clients that take nothing
 
@@ -307,12 +321,12 @@ class Http2Session(ClientSession):
             self.front.deadlines.cancel(self._last_call)
             self.engine.goaway(self.engine.last_peer_stream_id, ErrorCode.NO_ERROR)
             self.mark()
-            self._close_if_empty()
 
     def _idle_too_long(self) -> None:
         self.drain(0.0)
 
     def _close_if_empty(self) -> None:
+        """Close behind the last stream. Only when all is flushed: the batch under way may begin another one."""
         if self.streams:
             return
         if self.state is SessionState.DRAINING:

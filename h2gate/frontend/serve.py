@@ -6,6 +6,7 @@ HTTP/1.1 request can begin with it. `Upgrade: h2c` is not offered (RFC 9113, 3.1
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 from dataclasses import replace
@@ -19,6 +20,8 @@ from h2gate.net.deadlines import Deadline
 from h2gate.net.tls import TlsLayer
 from h2gate.net.transport import Transport
 from h2gate.protocol.preface import Preface, match_preface
+
+_log = logging.getLogger("h2gate")
 
 
 def serve(front: Front, sock: socket.socket, client: Client, tls: ssl.SSLContext | None) -> None:
@@ -63,6 +66,8 @@ class Arrival:
             self._hand_over(is_http2=found is Preface.MATCH)
 
     def on_end(self, error: str) -> None:
+        if error and not self._is_secured:
+            _log.info("client %s: no TLS: %s", self.client.name, error)
         self._leave()
 
     def on_writable(self) -> None:

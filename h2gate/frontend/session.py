@@ -6,6 +6,7 @@ connection is cut off.
 
 from __future__ import annotations
 
+import logging
 from typing import Protocol
 
 from h2gate.contract import Client
@@ -13,6 +14,8 @@ from h2gate.errors import Failure, Reason
 from h2gate.frontend.front import FLUSH_BYTES, Front
 from h2gate.net.deadlines import Deadline
 from h2gate.net.transport import Transport
+
+_log = logging.getLogger("h2gate")
 
 # How long an idle connection is still served in a drain: a request that is on its way must not meet a closed door.
 DRAIN_GRACE_SECONDS = 1.0
@@ -25,7 +28,7 @@ class Writer(Protocol):
 class ClientSession:
     """Base of a session. Subclasses call `write_out` from `flush` and `_stop_watching` when they close."""
 
-    __slots__ = ("_stall", "_taken", "client", "front", "is_marked", "transport")
+    __slots__ = ("_has_said", "_stall", "_taken", "client", "front", "is_marked", "transport")
 
     def __init__(self, front: Front, transport: Transport, client: Client) -> None:
         self.front = front
@@ -34,6 +37,7 @@ class ClientSession:
         self.is_marked = False
         self._stall = Deadline(self._check_stall)
         self._taken = 0
+        self._has_said = False
 
     def mark(self) -> None:
         self.front.flush_queue.mark(self)
@@ -59,6 +63,12 @@ class ClientSession:
             self._taken = transport.bytes_taken
             self.front.deadlines.arm(self._stall, self.front.timeouts.client_write)
         return is_drained
+
+    def say(self, what: str) -> None:
+        """Log what the client did, once for a connection: it must not be able to fill the disk."""
+        if not self._has_said:
+            self._has_said = True
+            _log.info("client %s: %s", self.client.name, what)
 
     def _check_stall(self) -> None:
         transport = self.transport

@@ -6,6 +6,7 @@ import os
 import pwd
 from dataclasses import dataclass
 
+from h2gate.config.problems import BadValue
 from h2gate.errors import ExitCode, StartError
 
 
@@ -38,11 +39,9 @@ def find(user: str | None) -> Account | None:
 
 
 def look_up(user: str) -> Account:
-    """Return the user of that name. Raises StartError (78) where there is none."""
+    """Return the user of that name. Raises BadValue (78) where there is none."""
     try:
         entry = pwd.getpwnam(user)
     except (KeyError, ValueError):
-        raise StartError(
-            f"user: there is no user {user} on this machine: create it or change user", ExitCode.BAD_CONFIG
-        ) from None
+        raise BadValue("user", f"there is no user {user} on this machine: create it or change user") from None
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)

@@ -218,8 +218,14 @@ def _write(client: Client) -> bool:
 
 
 def _explained(failure: OSError, path: Path) -> StartError:
-    why = "its directory does not exist" if isinstance(failure, FileNotFoundError) else failure.strerror or str(failure)
+    if isinstance(failure, FileNotFoundError):
+        what = "its directory does not exist: create it or change control"
+    elif isinstance(failure, PermissionError):
+        what = "no permission: change its directory's owner or control"
+    else:
+        # "AF_UNIX path too long" has no strerror.
+        what = f"{failure.strerror or failure}: change control"
     return StartError(
-        f"{path}: cannot make the control socket: {why}: create the directory or change control",
+        f"{path}: cannot make the control socket: {what}",
         ExitCode.NO_PERMISSION if isinstance(failure, PermissionError) else ExitCode.CANNOT_CREATE,
     )

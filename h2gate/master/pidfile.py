@@ -23,7 +23,7 @@ class Pidfile:
         self._path = path
         self._owner = os.getpid()
         other = read(path)
-        if other is not None and other != self._owner and is_alive(other):
+        if other is not None and other != self._owner and is_alive(other) and may_be_a_gate(other):
             raise StartError(
                 f"{path} names process {other}, which is alive: stop it or change pidfile",
                 ExitCode.CANNOT_CREATE,
@@ -62,6 +62,15 @@ def read(path: Path) -> int | None:
         return int(path.read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None
+
+
+def may_be_a_gate(pid: int) -> bool:
+    """Whether a living process may be a gate: after a crash, or a reboot, its number may be anybody's."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return True  # hidden from us
+    return b"h2gate" in words
 
 
 def is_alive(pid: int) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from h2gate.config.loader import load
+from h2gate.config.loader import load, told_by_place
 from h2gate.config.model import Config
 from h2gate.config.tls import backend_contexts, listener_contexts
 from h2gate.handover import BoundListener
@@ -35,8 +35,9 @@ def prepare(config_path: Path, environ: Mapping[str, str], sockets: Sockets) -> 
     Raises StartError, ConfigError among them; then no socket was opened.
     """
     config = load(config_path, environ)
-    tls = listener_contexts(config)
-    backend_tls = backend_contexts(config)
+    with told_by_place(config_path, environ):
+        tls = listener_contexts(config)
+        backend_tls = backend_contexts(config)
     bound = sockets.open(config.listeners)
     listeners = tuple(map(BoundListener, config.listeners, bound, tls))
     return Plan(config, listeners, backend_tls)

@@ -21,6 +21,7 @@ from typing import Any
 import setproctitle
 
 from h2gate import __version__, errorlog
+from h2gate.config.loader import told_by_place
 from h2gate.config.model import ErrorLog
 from h2gate.errors import StartError
 from h2gate.handover import RETIRE, Handover
@@ -87,7 +88,8 @@ class Master:
         farewell.callback(self._sockets.close)
         plan = prepare(self._config_path, self._environ, self._sockets)
         config = self._start_config = plan.config
-        self._account = account.find(config.user)
+        with told_by_place(self._config_path, self._environ):
+            self._account = account.find(config.user)
         self._set_log(plan)
         for address in self._sockets.keep_only(config.listeners):
             LOG.warning("systemd passed %s, which no listener has as its address: closed", address)
@@ -116,7 +118,12 @@ class Master:
         self._sockets.close_others(listener.socket for listener in handover.listeners)
 
     def _set_log(self, plan: Plan) -> None:
-        errorlog.configure(plan.config.error_log, None if self._account is None else self._account.uid)
+        errorlog.make_access_log(plan.config.access_log.path, self._log_owner)
+        errorlog.configure(plan.config.error_log, self._log_owner)
+
+    @property
+    def _log_owner(self) -> int | None:
+        return None if self._account is None else self._account.uid
 
     # The loop
 
@@ -213,6 +220,8 @@ class Master:
         errorlog.reopen()
         LOG.info("logs reopened")
         for generation in self._generations:
+            with contextlib.suppress(StartError):  # its workers cannot open it either, and say so
+                errorlog.make_access_log(generation.plan.config.access_log.path, self._log_owner)
             generation.reopen()
 
     def _resize_current(self, now: float) -> None:

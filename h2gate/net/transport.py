@@ -89,7 +89,6 @@ class Transport:
     )
 
     def __init__(self, reactor: Reactor, sock: socket.socket, tls: TlsLayer | None = None) -> None:
-        reactor.open_transports += 1
         self._reactor = reactor
         self._socket = sock
         self._tls = tls
@@ -412,7 +411,6 @@ class Transport:
 
     def _stop(self) -> None:
         """Let go of everything but the socket. Before the socket: its number must not be watched any more."""
-        self._reactor.open_transports -= 1
         self.is_closed = True
         self._accepts = False
         self._reactor.open_transports -= 1

@@ -134,12 +134,13 @@ class ConnectionFailed:
     """The peer broke the connection's protocol. The engine has queued GOAWAY (HTTP/2) if it makes sense.
 
     Always the last event of an engine: it takes no more bytes. For HTTP/1.1 `reason` has the status that the
-    frontend should answer with before it closes.
+    frontend should answer with before it closes, and `head` what could be read of the request, for the log alone.
     """
 
     code: ErrorCode
     reason: Reason
     detail: str
+    head: RequestHead | None = None
 
 
 Event = (

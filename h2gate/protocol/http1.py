@@ -20,12 +20,13 @@ from h2gate.protocol.events import (
     DataReceived,
     Event,
     Fields,
+    RequestHead,
     RequestReceived,
     RequestRejected,
     ResponseHead,
     TrailersReceived,
 )
-from h2gate.protocol.http1_head import Request, parse_head
+from h2gate.protocol.http1_head import Request, guess_head, parse_head
 from h2gate.protocol.http1_input import Fault, Input
 from h2gate.protocol.http1_response import Response
 from h2gate.protocol.http1_state import READING, Read, Reading
@@ -104,15 +105,18 @@ class Http1Engine:
         return len(self._input)
 
     def _read_head(self) -> list[Event]:
+        first_line = b""
         try:
             data = self._input.take_head()
             if data is None:
                 return []
+            first_line = data.partition(b"\r\n")[0]
             request = parse_head(data, self._scheme, self._settings)
         except Fault as fault:
             # A request that cannot be read is one as well: it is answered under its own id.
+            head = guess_head(first_line or self._input.first_line(fault))
             self._begin(None)
-            return [self._fail(fault)]
+            return [self._fail(fault, head)]
         self._begin(request)
         has_body = request.body is not None
         self._reading = READING.next(self._reading, Read.HEAD_WITH_BODY if has_body else Read.WHOLE_REQUEST)
@@ -164,9 +168,9 @@ class Http1Engine:
         else:
             self._response = Response(request.head.method, request.head.version, request.accepts_trailers)
 
-    def _fail(self, fault: Fault) -> ConnectionFailed:
+    def _fail(self, fault: Fault, head: RequestHead | None = None) -> ConnectionFailed:
         self._stop_reading()
-        return ConnectionFailed(ErrorCode.PROTOCOL_ERROR, fault.reason, fault.detail)
+        return ConnectionFailed(ErrorCode.PROTOCOL_ERROR, fault.reason, fault.detail, head)
 
     def _stop_reading(self) -> None:
         self._reading = READING.next(self._reading, Read.FAULT)

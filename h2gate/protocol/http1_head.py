@@ -39,6 +39,18 @@ class Request:
     refusal: str
 
 
+_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e]+)(?: (HTTP/[0-9]\.[0-9]))?")
+
+
+def guess_head(line: bytes) -> RequestHead | None:
+    """Return what the first line of a request that cannot be served says, for the log alone; it may be cut off."""
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None:
+        return None
+    method, target, version = match.groups()
+    return RequestHead(method, b"", b"", target, [], version or b"-", None, target)
+
+
 def parse_head(data: bytes, scheme: bytes, settings: Http1Settings) -> Request:
     """Read a whole and strict head, as `Input` cuts it. `scheme` is the connection's.
 

@@ -76,6 +76,14 @@ class Input:
         self._scanned = self._empty_lines = 0
         return head
 
+    def first_line(self, fault: Fault) -> bytes:
+        """Return the request line of a head that failed by `fault`: whole, or its beginning where it is too long.
+
+        However the octets were cut, it is the same: only what must have come before the fault is looked at.
+        """
+        line, end, _ = bytes(self._data[: min(self._request_line, self._header_list)]).partition(b"\r\n")
+        return line if end or fault.reason is Reason.URI_TOO_LONG else b""
+
     def take_rest(self) -> bytes:
         """Return everything that is left, for a body to read."""
         rest = bytes(self._data)

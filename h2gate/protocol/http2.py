@@ -83,7 +83,7 @@ class _ServerEngine(Engine):
             size = self._connection.field_decoder.size
             self._reject(stream, Reason.HEAD_TOO_LARGE, f"{size} bytes in {len(fields)} fields", head)
         elif head.method == b"CONNECT":
-            self._reject(stream, Reason.METHOD_NOT_ALLOWED, "CONNECT", head)
+            self._reject(stream, Reason.BAD_REQUEST, "CONNECT", head)
         else:
             self._events.append(RequestReceived(stream_id, head, end_stream))
 

@@ -109,7 +109,8 @@ class FrameReader:
         self._has_begun = True
         _, _, kind, flags, stream_id = _HEADER.unpack(header)
         if kind != SETTINGS or flags & ACK or stream_id:
-            is_http1 = header.startswith(b"HTTP/1.")
+            # A page without a head is what an HTTP/1 server says that takes the preface for HTTP/0.9.
+            is_http1 = header.startswith((b"HTTP/1.", b"<"))
             raise NotHttp2("HTTP/1 bytes" if is_http1 else f"first bytes are no SETTINGS frame: {header!r}", is_http1)
 
     def _collect(self, kind: int, flags: int, stream_id: int, payload: bytes) -> Frame | None:

@@ -153,6 +153,7 @@ class Exchange:
         if self.request_state is not SideState.BODY:
             return
         self._moved_at = self._proxy.deadlines.clock()
+        self._awaits_continue = False
         self.request_state = SIDE.next(self.request_state, SideEvent.END)
         self._body.end(rewrite.trailers(fields), self._back)
 
@@ -160,7 +161,6 @@ class Exchange:
         if self.request_state is not SideState.BODY:
             return  # answered already: what it broke is not wanted any more
         self.request_state = SIDE.next(self.request_state, SideEvent.BREAK)
-        self._leave_backend()
         self.fail(failure)
 
     def on_client_gone(self, failure: Failure) -> None:
@@ -286,7 +286,6 @@ class Exchange:
         proxy = self._proxy
         now = self._moved_at = proxy.deadlines.clock()
         self.head_seconds = now - self._started
-        self._awaits_continue = False
         self._body.drop()
         proxy.deadlines.arm(self._deadline, proxy.timeouts.response_idle)
         assert self._mapping is not None
@@ -305,6 +304,8 @@ class Exchange:
     def _pass_head(self, head: ResponseHead, end_stream: bool) -> None:
         self.status = head.status
         self.response_state = SIDE.next(self.response_state, SideEvent.HEAD_PASSED)
+        # RFC 9110, 10.1.1: a final head says all that the client waits for; no 100 may follow it.
+        self._awaits_continue = False
         self.stream.send_head(head, end_stream)
         if end_stream:
             self._response_ended()
@@ -337,6 +338,7 @@ class Exchange:
     def fail(self, failure: Failure, extra: Fields | None = None) -> None:
         """End the exchange for `failure`: with its status while no head is out, else visibly broken."""
         self.failure = failure
+        self._leave_backend()
         if self.response_state is SideState.HEAD:
             status = failure.rule.status
             self.answer(status, text_of(status), extra or [])
@@ -399,7 +401,6 @@ class Exchange:
         if now < due:
             self._watch(due - now)
             return
-        self._leave_backend()
         self.fail(failure)
 
     def _watch(self, seconds: float) -> None:

@@ -5,13 +5,16 @@ One `Proxy` per worker. It owns the router and the backends, and keeps the book 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from h2gate.backend.backend import Backend
 from h2gate.config.model import Config
 from h2gate.contract import ClientStream, RequestSink
 from h2gate.errors import Failure, Reason
+from h2gate.net.flush import FlushQueue
 from h2gate.net.reactor import Reactor
 from h2gate.protocol.events import RequestHead
 from h2gate.proxy import rewrite
@@ -24,11 +27,14 @@ from h2gate.proxy.router import Found, Router, map_path, redirect_location
 # For the log, where a request's head could not be read.
 _UNREADABLE = RequestHead(method=b"-", scheme=b"", authority=b"", path=b"-", version=b"-", target=b"-")
 
+_logger = logging.getLogger("h2gate")
+
 
 class Proxy:
     """The frontend's handler."""
 
     __slots__ = (
+        "_flush_queue",
         "_log",
         "_reactor",
         "active",
@@ -45,7 +51,12 @@ class Proxy:
     )
 
     def __init__(
-        self, config: Config, reactor: Reactor, backends: Mapping[str, Backend], log: Callable[[Exchange], None]
+        self,
+        config: Config,
+        reactor: Reactor,
+        flush_queue: FlushQueue,
+        backends: Mapping[str, Backend],
+        log: Callable[[Exchange], None],
     ) -> None:
         self.router = Router(config)
         self.backends = backends
@@ -60,26 +71,19 @@ class Proxy:
         self.active = 0
         self.requests = 0
         self._reactor = reactor
+        self._flush_queue = flush_queue
         self._log = log
 
     # What the frontend calls
 
     def begin(self, stream: ClientStream, head: RequestHead, end_stream: bool) -> RequestSink:
         exchange = self._open(stream, head, end_stream)
-        if head.method == b"CONNECT":
-            # No open proxy: there is no tunnel to anywhere.
-            exchange.fail(Failure(Reason.BAD_REQUEST, "CONNECT"))
-            return exchange
         try:
-            path, query = normalize(head.path)
-        except BadPath as error:
-            exchange.fail(Failure(Reason.BAD_REQUEST, str(error)))
-            return exchange
-        found = self.router.find(head.method, head.authority, path)
-        if found is None:
-            self._refuse(exchange, head, path)
-        else:
-            self._follow(exchange, found, path, query)
+            self._route(exchange, head)
+        except Exception:
+            # It costs this request, not the connection and what else runs there.
+            _logger.exception("internal error in an exchange")
+            exchange.fail(Failure(Reason.INTERNAL))
         return exchange
 
     def reject(self, stream: ClientStream, head: RequestHead | None, failure: Failure) -> RequestSink:
@@ -92,6 +96,22 @@ class Proxy:
         self.requests += 1
         self.budget.on_request()
         return Exchange(self, stream, head, end_stream)
+
+    def _route(self, exchange: Exchange, head: RequestHead) -> None:
+        if head.method == b"CONNECT":
+            # No open proxy: there is no tunnel to anywhere.
+            exchange.fail(Failure(Reason.BAD_REQUEST, "CONNECT"))
+            return
+        try:
+            path, query = normalize(head.path)
+        except BadPath as error:
+            exchange.fail(Failure(Reason.BAD_REQUEST, str(error)))
+            return
+        found = self.router.find(head.method, head.authority, path)
+        if found is None:
+            self._refuse(exchange, head, path)
+        else:
+            self._follow(exchange, found, path, query)
 
     def _refuse(self, exchange: Exchange, head: RequestHead, path: bytes) -> None:
         methods = self.router.allowed_methods(head.authority, path)
@@ -121,8 +141,12 @@ class Proxy:
     def timer(self, seconds: float, callback: Callable[[], None]) -> Any:
         """Call `callback` in `seconds`, finer than a deadline; `close()` on what is returned takes it back."""
         timer = self._reactor.loop.timer(seconds)
-        timer.start(callback)
+        timer.start(partial(self._timed, callback))
         return timer
+
+    def _timed(self, callback: Callable[[], None]) -> None:
+        callback()
+        self._flush_queue.run()
 
     def finished(self, exchange: Exchange) -> None:
         self.active -= 1

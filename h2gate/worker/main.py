@@ -77,7 +77,7 @@ class Worker:
             )
             for name, backend in backends_of(config).items()
         }
-        self._proxy = Proxy(config, self._reactor, self._backends, self._access_log.write)
+        self._proxy = Proxy(config, self._reactor, self._flush_queue, self._backends, self._access_log.write)
         self._front = Front(
             self._reactor,
             self._flush_queue,
@@ -208,6 +208,8 @@ def _handle_error(context: object, kind: Any, value: Any, traceback: Any) -> Non
     """Take the place of the hub's own report, which is a traceback."""
     if kind is not None and issubclass(kind, (KeyboardInterrupt, SystemExit)):
         os._exit(1)
+    if kind is not None and issubclass(kind, gevent.get_hub().NOT_ERROR):
+        return  # a name that the resolver's thread did not find: whoever asked is told
     _log.error("internal error", exc_info=(kind, value, traceback))
 
 

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from h2gate.errors import RULES
+from h2gate.telemetry import formats
+from tests.telemetry.entries import Line
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
@@ -40,3 +45,26 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 def test_modules_that_pages_name_exist(page: Path) -> None:
     for name in re.findall(r"`([a-z_0-9]+/[a-z_0-9/]+\.py)`", page.read_text(encoding="utf-8")):
         assert (ROOT / "h2gate" / name).exists() or (ROOT / name).exists(), name
+
+
+def rows_of(page: str, heading: str) -> list[list[str]]:
+    """Return the cells of the first table behind a heading."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8").partition(f" {heading}\n")[2]
+    table = re.search(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert table is not None
+    return [row.strip("|").split(" | ") for row in table[0].splitlines()[2:]]
+
+
+def test_the_reasons_of_the_access_log_are_those_of_the_table_of_failures() -> None:
+    written = [[cell.strip(" `") for cell in row[:4]] for row in rows_of("logging.md", "Reasons")]
+    assert written == [
+        [reason.value, str(rule.status), rule.code.name, rule.origin.value] for reason, rule in RULES.items()
+    ]
+
+
+def test_the_fields_of_the_access_log_are_all_described() -> None:
+    keys = [key for row in rows_of("logging.md", "`format: json`") for key in re.findall(r"`(\w+)`", row[0])]
+    assert sorted(keys) == sorted(json.loads(formats.json(Line())))
+    pairs = [row[0].strip(" `") for row in rows_of("logging.md", "`format: combined`")]
+    tail = re.findall(r"(\w+)=", formats.combined(Line()).decode().rpartition('"')[2])
+    assert pairs[-len(tail) :] == tail

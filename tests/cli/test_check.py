@@ -61,21 +61,20 @@ def test_a_file_that_is_not_there_is_78(capsys, tmp_path):
     )
 
 
-def test_a_certificate_that_is_none_is_78_and_named(check, tmp_path):
+def test_a_certificate_that_is_none_is_78_and_told_by_its_place(check, tmp_path):
     (tmp_path / "x.pem").write_text("nonsense")
     tls = "  - {address: '[::1]:0', tls: {certificates: [{cert: x.pem, key: x.pem}]}}\nroutes:"
     code, _, err = check(GOOD.replace("routes:", tls))
     assert code == 78
-    assert err.startswith("h2gate: listeners[1].tls.certificates[0]")
-    assert err.count("\n") == 1
+    assert f"gate.yaml:4:54: listeners[1].tls.certificates[0].cert: {tmp_path}/x.pem: it holds no certificate" in err
+    assert "\n      - {address: '[::1]:0', tls: " in err
+    assert err.endswith("h2gate: 1 problem to correct\n")
 
 
 def test_a_user_that_does_not_exist_is_78(check):
     code, _, err = check(GOOD + "user: h2gate-nobody\n")
-    assert (code, err) == (
-        78,
-        "h2gate: user: there is no user h2gate-nobody on this machine: create it or change user\n",
-    )
+    assert code == 78
+    assert "gate.yaml:10:7: user: there is no user h2gate-nobody on this machine: create it or change user\n" in err
 
 
 def test_a_gate_without_backends_needs_no_memory_for_them():

@@ -197,3 +197,13 @@ def test_a_slot_without_a_process_and_a_failed_reload_are_shown():
     assert lines[2] == "listeners    none"
     assert lines[3] == "last reload  2026-01-01T00:00:00Z: failed, generation 3 stays: a (and 2 more)"
     assert lines[-1].split()[:4] == ["1", "-", "3", "backoff"]
+
+
+def test_a_file_that_cannot_be_read_is_told_rather_than_that_no_gate_runs(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "none"))
+    path = tmp_path / "gate.yaml"
+    path.write_text("listeners: [\n")
+    assert main(["status", "-c", str(path)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"h2gate: cannot tell where the gate listens: {path}:2:1: not YAML: ")
+    assert line.endswith("; correct that or give --control PATH")

@@ -129,6 +129,13 @@ def test_the_starter_config_loads_and_the_units_are_right(tmp_path):
     assert int(stop[1]) > Timeouts().drain + GRACE_SECONDS
     for line in unit.splitlines():
         if line.startswith("Exec"):
-            command = line.partition("/usr/bin/h2gate ")[2].split()
+            command = line.partition("=/opt/h2gate/bin/h2gate ")[2].split()
             # Every command of the unit is one that there is.
             assert main._parser().parse_args(command).config == Path("/etc/h2gate/h2gate.yaml")
+
+
+def test_a_closed_standard_stream_is_no_mistake_of_ours():
+    command = f'"{sys.executable}" -m h2gate check -c etc/h2gate.yaml'
+    for closed in (">&-", "<&- >&-", "2>&-", "<&- >&- 2>&-"):
+        done = subprocess.run(["bash", "-c", f"{command} {closed}"], capture_output=True, cwd=ROOT, timeout=30)
+        assert (done.returncode, done.stderr) == (0, b""), closed

@@ -181,15 +181,17 @@ def test_a_route_behind_one_that_takes_all_its_requests_is_never_reached():
     paths = ["/a", "/a/b", "/c", "/a", "/"]
     routes = [{"match": {"path": path}, "respond": {"status": 404}} for path in paths]
     assert said(routes=[*routes, None, {"match": {"host": "x"}, "respond": {"status": 404}}]) == [
-        "routes[1]: is never reached: routes[0] takes all its requests",
-        "routes[3]: is never reached: routes[0] takes all its requests",
-        "routes[6]: is never reached: routes[4] takes all its requests",
+        "routes[1]: is never reached: routes[0] takes all its requests: move or remove it",
+        "routes[3]: is never reached: routes[0] takes all its requests: move or remove it",
+        "routes[6]: is never reached: routes[4] takes all its requests: move or remove it",
     ]
 
 
 def test_a_backend_without_a_route_is_said_unless_a_route_is_unreadable():
     backends = {"a": backend(), "b": backend()}
-    assert said(backends=backends, routes=[{"backend": "a"}], is_whole=True) == ["backends.b: no route leads here"]
+    assert said(backends=backends, routes=[{"backend": "a"}], is_whole=True) == [
+        "backends.b: no route leads here: add one, or remove it"
+    ]
     assert said(backends=backends, routes=[{"backend": "a"}, None], is_whole=True) == []
     assert said(backends=backends, routes=[{"backend": "a"}]) == []
 

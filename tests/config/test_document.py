@@ -39,12 +39,12 @@ def test_a_scalar_is_what_yaml_1_2_says(parse, text, value):
 def test_a_byte_order_mark_and_windows_line_ends_are_nothing(parse):
     assert parse(b"\xef\xbb\xbfa: 1\r\nb: [2]\r\nb: 3\r\n") == (
         {"a": 1, "b": (2,)},
-        ["3:1 b the key is there twice, first in line 2"],
+        ["3:1 b the key is there twice, first in line 2: leave one"],
     )
 
 
 def test_a_duplicate_key_is_a_problem_at_the_second(parse):
-    assert parse("a: {b: 1,\n  b: 2}\n")[1] == ["2:3 a.b the key is there twice, first in line 1"]
+    assert parse("a: {b: 1,\n  b: 2}\n")[1] == ["2:3 a.b the key is there twice, first in line 1: leave one"]
 
 
 def test_a_key_is_a_word(parse):

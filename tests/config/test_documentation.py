@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import yaml
 
@@ -12,9 +13,30 @@ from h2gate.config.model import Config
 from h2gate.config.resolved import backends_of
 from tests.config.test_wording import models_in
 
+ROOT = Path(__file__).parents[2]
+
 
 def test_the_page_is_not_stale():
     assert FILE.read_text(encoding="utf-8") == render(), "run: python -m docs.generate_configuration"
+
+
+def test_the_first_config_of_the_readme_is_loaded_without_a_problem(files):
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    files.write("tls/site.crt", "x")
+    files.write("tls/site.key", "x")
+    assert list(backends_of(files.load(example))) == ["app", "h2://api.internal:8443"]
+
+
+def test_all_that_the_starter_config_has_in_comments_may_be_put_to_use(files):
+    starter = (ROOT / "etc" / "h2gate.yaml").read_text(encoding="utf-8")
+    # What explains begins with one space, what may be put to use with two.
+    text = re.sub(r"^#(?=  )", "", starter, flags=re.MULTILINE)
+    for name in ("tls/site.crt", "tls/site.key", "tls/backend-ca.pem"):
+        files.write(name, "x")
+    config = files.load(text)
+    assert [listener.tls is not None for listener in config.listeners] == [False, True]
+    assert list(config.backends) == ["sample", "app"]
+    assert len(config.routes) == text.count("- match:") == 5
 
 
 def test_the_example_on_the_page_is_loaded_without_a_problem(files):

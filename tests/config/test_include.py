@@ -86,3 +86,11 @@ def test_an_included_file_may_come_from_the_environment(files):
 def test_an_included_file_without_keys_is_a_problem_of_its_own(files):
     files.write("a.yaml", "")
     assert files.problems("include: a.yaml\n" + LISTENERS + ROUTES) == ["a.yaml: the file is empty"]
+
+
+def test_a_directory_is_a_problem_where_it_is_included(files):
+    files.write("conf.d/a.yaml", ROUTES)
+    assert files.problems("include: [conf.d, conf.*]\n" + LISTENERS + ROUTES) == [
+        "h2gate.yaml:1:11: include: conf.d is a directory: write conf.d/*.yaml",
+        "h2gate.yaml:1:19: include: conf.d is a directory: write conf.*/*.yaml",
+    ]

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from h2gate.config.loader import ConfigError, Problem, load
+from h2gate.config.loader import ConfigError, Problem, load, told_by_place
 from h2gate.config.model import Config
+from h2gate.config.problems import BadValue
 from h2gate.config.units import EndpointUrl, ListenAddress
 from h2gate.errors import ExitCode, StartError
 from tests.config.conftest import GOOD
@@ -236,9 +237,9 @@ def test_a_choice_that_looks_like_a_number_is_told_its_quotes(files):
 
 def test_an_unknown_key_within_a_backend_of_any_name_is_told_the_nearest(problems):
     assert problems(f"{GOOD}backends: {{pool: {{endpoints: [h2c://a], pool: {{max-streams: 3}}, nothing: 1}}}}\n") == [
-        "h2gate.yaml:3:12: backends.pool: no route leads here",
+        "h2gate.yaml:3:12: backends.pool: no route leads here: add one, or remove it",
         "h2gate.yaml:3:48: backends.pool.pool.max-streams: unknown key; did you mean `max_streams`?",
-        "h2gate.yaml:3:65: backends.pool.nothing: unknown key",
+        "h2gate.yaml:3:65: backends.pool.nothing: unknown key; the keys here are endpoints, balance, tls, pool",
     ]
 
 
@@ -256,9 +257,10 @@ def test_checks_go_on_where_other_parts_are_broken(problems):
         """) == [
         "h2gate.yaml:1:42: listeners[1].address: listeners[0] (0.0.0.0:80) has this address already",
         "h2gate.yaml:3:20: backends.app.endpoints: write a list, not `3`: [3]",
-        "h2gate.yaml:4:3: backends.old: no route leads here",
+        "h2gate.yaml:4:3: backends.old: no route leads here: add one, or remove it",
         "h2gate.yaml:7:34: routes[1].backend: there is no backend `apps`; did you mean `app`?",
-        "h2gate.yaml:7:40: routes[1].extra: unknown key",
+        "h2gate.yaml:7:40: routes[1].extra: unknown key; the keys here are"
+        " match, backend, respond, redirect, preserve_host",
         "h2gate.yaml:8:11: timeouts: write keys and values, not `3`",
     ]
 
@@ -310,3 +312,22 @@ def test_whatever_a_file_holds_the_loader_raises_nothing_but_its_own_error(tmp_p
     except ConfigError as error:
         refused = error
     assert refused is None or (refused.problems and str(refused))
+
+
+def test_a_value_found_wrong_after_loading_is_told_by_its_place(files):
+    files.write("a.yaml", "routes:\n  - match: {path: /a}\n    backend: h2c://a\n")
+    path = files.write("h2gate.yaml", "include: a.yaml\nlisteners: [{address: '*:80'}]\n")
+    with pytest.raises(ConfigError) as failure, told_by_place(path, {}):
+        raise BadValue("routes[0].match.path", "is no good")
+    place = f"{files.directory}/a.yaml:2:19"
+    assert str(failure.value).splitlines()[0] == f"{place}: routes[0].match.path: is no good"
+    assert failure.value.exit_code == ExitCode.BAD_CONFIG
+
+
+def test_a_value_that_is_not_in_the_files_any_more_is_told_all_the_same(files):
+    path = files.write("h2gate.yaml", "workers: 1\n")
+    with pytest.raises(ConfigError, match=r"h2gate\.yaml:1:1: user: is no good"), told_by_place(path, {}):
+        raise BadValue("user", "is no good")
+    path.unlink()
+    with pytest.raises(ConfigError, match=r"h2gate\.yaml: user: is no good"), told_by_place(path, {}):
+        raise BadValue("user", "is no good")

@@ -202,6 +202,19 @@ def test_a_large_rest_of_an_answered_request_ends_the_connection(house: House) -
     house.wait_for(lambda: not house.front.sessions, "the connection is given up")
 
 
+def test_a_rest_that_ends_in_a_drain_ends_the_connection(house: House) -> None:
+    client = house.connect()
+    client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20000\r\n\r\nbegin")
+    house.request().answer(200)
+    house.flush()
+    read_until(client, b"\r\n\r\n")
+    house.front.drain()
+    client.sendall(b"x" * 19_995 + GET)
+    house.wait_for(lambda: not house.front.sessions, "the connection is closed")
+    assert read_all(client) == b""
+    assert len(house.handler.sinks) == 1
+
+
 def test_a_rest_that_breaks_ends_the_connection_without_a_second_answer(house: House) -> None:
     client = house.connect()
     client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegin\r\n")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -15,13 +16,17 @@ from h2.events import (
     StreamEnded,
     StreamReset,
 )
-from hyperframe.frame import DataFrame, Frame, GoAwayFrame, PingFrame
+from h2.settings import SettingCodes
+from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame
 from hypothesis import given
 from hypothesis import strategies as st
 
 from h2gate.errors import Failure, Reason
+from h2gate.frontend.http2 import LAST_CALL_PING, Http2Session
 from h2gate.frontend.session_state import SESSION, SessionEvent, SessionState
 from h2gate.lifecycle import InvalidTransition
+from h2gate.protocol import http2
+from h2gate.protocol.contract import Http2Settings
 from h2gate.protocol.events import ResponseHead
 from tests.frontend.house import House
 
@@ -29,6 +34,12 @@ T = TypeVar("T", bound=Event)
 
 HEAD = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")]
 POST = [(":method", "POST"), *HEAD[1:]]
+
+
+def head_frame(stream_id: int) -> bytes:
+    """A GET without the compression's memory, so that it may be sent at any time."""
+    block = b"\x82\x86\x84\x01\x01a"
+    return HeadersFrame(stream_id, block, flags=["END_HEADERS", "END_STREAM"]).serialize()
 
 
 class Peer:
@@ -226,12 +237,57 @@ def test_a_window_that_stays_shut_costs_its_stream_only() -> None:
     house.close()
 
 
-def test_a_malformed_request_is_reset_and_the_session_lives(house: House) -> None:
+def test_a_client_that_takes_no_answers_is_not_read_any_more() -> None:
+    house = House(limits={"streams": 10})
+    house.handler.on_begin = lambda sink: sink.answer(204, fields=[(b"x-noise", os.urandom(3000).hex().encode())])
+    peer = Peer(house)
+    for number in range(100):
+        first = 20 * number + 1
+        peer.socket.sendall(b"".join(map(head_frame, range(first, first + 20, 2))))
+        house.turn()
+    assert len(house.handler.sinks) < 200
+    # Once it reads again, so does the session; what was sent beyond the limit is refused.
+    ends = 0
+    for frame in peer.frames():
+        ends += isinstance(frame, HeadersFrame | RstStreamFrame)
+        if ends == 1000:
+            break
+    house.close()
+
+
+def test_a_download_that_fills_the_transport_does_not_keep_other_streams_that_are_done(house: House) -> None:
+    house.front.make_http2 = lambda: http2.server_engine(Http2Settings(max_streams=100))
+    peer = Peer(house)
+    peer.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 2**31 - 1})
+    peer.h2.increment_flow_control_window(2**30)
+    peer.get()
+    download = house.request(0)
+    download.answer(200, b"x" * 50_000_000)
+    house.flush()
+    for number in range(1, 21):
+        peer.get()
+        house.request(number).answer(204)
+        house.flush()
+    (session,) = house.front.sessions
+    assert isinstance(session, Http2Session)
+    while download.framed < 2_000_000:
+        peer.socket.recv(65_536)
+    assert list(session.streams) == [1]
+    assert download.framed < 50_000_000
+
+
+def test_a_malformed_request_is_reset_and_the_session_lives(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "h2gate")
     peer = Peer(house)
     peer.h2.config.validate_outbound_headers = False
     peer.h2.config.normalize_outbound_headers = False
     bad = peer.get([*HEAD, ("X-Upper", "1")])
     assert peer.expect(StreamReset).stream_id == bad
+    again = peer.get([*HEAD, ("X-Upper", "1")])
+    assert peer.expect(StreamReset).stream_id == again
+    # One line for a connection, however often.
+    (record,) = caplog.records
+    assert record.getMessage() == "client 192.0.2.7:4711: malformed request: bad field name b'X-Upper'"
     peer.get()
     house.request(0).answer(204)
     house.flush()
@@ -284,6 +340,25 @@ def test_a_drained_session_calls_twice_and_closes_when_its_streams_are_done(hous
     assert [(goaway.error_code, goaway.last_stream_id) for goaway in goaways[:2]] == [(0, 2**31 - 1), (0, first)]
     assert body == b"done"
     house.wait_for(lambda: not house.front.sessions, "the session is closed")
+
+
+@pytest.mark.parametrize("last", ["the answer to the last call", "GOAWAY"])
+def test_a_request_that_comes_together_with_what_would_end_the_session_is_still_answered(
+    house: House, last: str
+) -> None:
+    peer = Peer(house)
+    first = peer.get()
+    house.request(0)
+    ack = PingFrame(0, opaque_data=LAST_CALL_PING, flags=["ACK"]).serialize()
+    house.front.drain()
+    house.turn()
+    house.handler.sinks[0].answer(204)
+    house.flush()
+    end = ack if last != "GOAWAY" else GoAwayFrame(0, 0, 0).serialize()
+    peer.socket.sendall(end + head_frame(first + 2))
+    house.request(1).answer(200, b"served")
+    house.flush()
+    assert b"served" in b"".join(frame.data for frame in peer.frames() if isinstance(frame, DataFrame))
 
 
 def test_sessions_leave_spread_over_the_time_there_is_and_busy_ones_last(house: House) -> None:

@@ -138,3 +138,39 @@ def test_a_summary_is_one_line_with_the_place():
         summary = errorlog.summary(failure)
     assert re.fullmatch(r"ValueError: two\\nlines at .*test_errorlog\.py:\d+", summary)
     assert errorlog.summary(ValueError("x")) == "ValueError: x"
+
+
+@pytest.fixture
+def given(monkeypatch):
+    """What has been given away, and to whom, as if by root."""
+    found = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(
+        os, "fchown", lambda descriptor, uid, gid: found.append((os.readlink(f"/proc/self/fd/{descriptor}"), uid, gid))
+    )
+    return found
+
+
+def test_both_logs_are_made_for_the_user_that_workers_drop_to(path, tmp_path, given):
+    errorlog.configure(ErrorLog(path=path), 1234)
+    errorlog.make_access_log(tmp_path / "access.log", 1234)
+    assert given == [(str(path), 1234, -1), (str(tmp_path / "access.log"), 1234, -1)]
+    assert (tmp_path / "access.log").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_device_or_what_a_link_names_is_given_to_nobody(tmp_path, given):
+    (tmp_path / "shadow").write_text("root")
+    (tmp_path / "symbolic.log").symlink_to(tmp_path / "shadow")
+    (tmp_path / "hard.log").hardlink_to(tmp_path / "shadow")
+    for name in ("/dev/null", "symbolic.log", "hard.log"):
+        errorlog.configure(ErrorLog(path=tmp_path / name), 1234)
+        errorlog.make_access_log(tmp_path / name, 1234)
+    assert given == []
+
+
+def test_an_access_log_that_cannot_be_made_is_told(tmp_path):
+    with pytest.raises(StartError, match=r"cannot open the log \(No such file.*: change access_log\.path") as failure:
+        errorlog.make_access_log(tmp_path / "none" / "access.log")
+    assert failure.value.exit_code == ExitCode.CANNOT_CREATE
+    errorlog.make_access_log("-")
+    errorlog.make_access_log("off")

@@ -1,11 +1,14 @@
 import os
 import stat
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from h2gate.errors import ExitCode, StartError
-from h2gate.master.pidfile import Pidfile, is_alive, read
+from h2gate.master.pidfile import Pidfile, is_alive, may_be_a_gate, read
 from tests.support.forked import in_child
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -48,7 +51,8 @@ def test_a_child_does_not_remove_its_parents_file(path):
     assert path.exists()
 
 
-def test_a_living_process_in_the_file_refuses_the_start(path):
+def test_a_living_gate_in_the_file_refuses_the_start(path, monkeypatch):
+    monkeypatch.setattr("h2gate.master.pidfile.may_be_a_gate", lambda pid: True)
     path.write_text(f"{os.getppid()}\n")
     with pytest.raises(StartError, match=rf"names process {os.getppid()}, which is alive: stop it") as failure:
         Pidfile(path)
@@ -81,3 +85,19 @@ def test_a_process_of_somebody_else_is_alive(monkeypatch):
 
     monkeypatch.setattr(os, "kill", refuse)
     assert is_alive(1)
+
+
+def test_a_living_process_that_is_no_gate_does_not_refuse_the_start(path):
+    other = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    try:
+        path.write_text(f"{other.pid}\n")
+        # Until exec() it is a copy of this one.
+        wait_until("it is cat", lambda: Path(f"/proc/{other.pid}/cmdline").read_bytes() == b"cat\0")
+        Pidfile(path)
+    finally:
+        other.communicate()
+    assert read(path) == os.getpid()
+
+
+def test_a_process_that_hides_its_name_may_be_a_gate():
+    assert may_be_a_gate(dead_pid())

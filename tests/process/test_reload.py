@@ -186,3 +186,22 @@ def test_the_error_log_moves_with_a_reload_and_stays_if_it_fails(gate, tmp_path)
     assert started.ask("reload")["ok"]
     assert "generation 3 serves" in log.read_text()
     assert "generation 3 serves" not in started.log
+
+
+def test_a_wrong_access_log_fails_the_reload_with_its_reason_before_a_worker_is_forked(gate, tmp_path):
+    started = gate().serving()
+    none = tmp_path / "none" / "access.log"
+    started.config_path.write_text(config(more=f"access_log: {{path: {none}}}\n"))
+    assert started.ask("reload")["errors"] == [
+        f"{none}: cannot open the log (No such file or directory): change access_log.path"
+    ]
+    assert "before it served" not in started.log
+
+
+def test_usr1_makes_a_new_access_log_for_the_workers(gate, tmp_path):
+    log = tmp_path / "access.log"
+    started = gate(config(more=f"access_log: {{path: {log}}}\n")).serving()
+    log.rename(tmp_path / "access.1")
+    started.process.send_signal(signal.SIGUSR1)
+    started.wait_line("got SIGUSR1")
+    assert log.exists()

@@ -346,6 +346,27 @@ OCTETS = [b"/", b"*", b":", b" ", b"\0", b"\r", b"\n", b"\r\n", b"\r\n\r\n"]
 FRAGMENTS = st.sampled_from([*LINES, *CHUNKS, *WORDS, *OCTETS])
 
 
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"GET /a HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", (b"GET", b"/a", b"HTTP/1.1")),
+        (b"GET /a HTTP/1.1\r\nbare\n", (b"GET", b"/a", b"HTTP/1.1")),
+        (b"GET /a HTTP/3.1\r\nHost: a\r\n\r\n", (b"GET", b"/a", b"HTTP/3.1")),
+        (b"GET /" + b"a" * 20_000, (b"GET", b"/" + b"a" * 16_379, b"-")),
+        (b"GET /a\nHost: a\r\n\r\n", None),
+        (b"\x16\x03\x01 x\r\n", None),
+    ],
+)
+def test_a_request_that_fails_tells_the_log_what_its_first_line_said(
+    data: bytes, said: tuple[bytes, bytes, bytes] | None
+) -> None:
+    for make in MAKES.values():
+        failed = make(Http1Settings(), b"http").receive(data)[-1]
+        assert isinstance(failed, ConnectionFailed)
+        head = failed.head
+        assert (None if head is None else (head.method, head.target, head.version)) == said
+
+
 @given(pieces=st.lists(st.binary(max_size=20) | FRAGMENTS, max_size=20))
 def test_no_bytes_raise_and_what_fails_stays_failed(pieces: list[bytes]) -> None:
     for make in MAKES.values():

@@ -210,7 +210,7 @@ def test_connect_is_rejected_and_can_be_answered(client: ClientSide) -> None:
     fields = [(b":method", b"CONNECT"), (b":authority", b"example.org:443")]
     (event,) = client.receive(client.headers(1, fields, end_stream=False))
     assert isinstance(event, RequestRejected)
-    assert event.reason is Reason.METHOD_NOT_ALLOWED
+    assert event.reason is Reason.BAD_REQUEST
     assert event.head is not None
     assert (event.head.authority, event.head.target) == (b"example.org:443", b"example.org:443")
     client.engine.send_head(1, ResponseHead(405), end_stream=True)

@@ -210,6 +210,7 @@ def test_no_error_behind_a_whole_response_is_told_while_the_request_runs(backend
 @pytest.mark.parametrize(
     ("begin", "reason"),
     [
+        (b"<!DOCTYPE HTML>\n<html>", Reason.BACKEND_HTTP1),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", Reason.BACKEND_HTTP1),
         (b"HTTP/1.0 200 OK\r\n\r\n", Reason.BACKEND_HTTP1),
         (b"SSH-2.0-OpenSSH_9.2\r\n", Reason.BACKEND_PROTOCOL),
@@ -218,7 +219,7 @@ def test_no_error_behind_a_whole_response_is_told_while_the_request_runs(backend
         (raw(4, 1, 0, b""), Reason.BACKEND_PROTOCOL),
         (raw(4, 0, 1, b""), Reason.BACKEND_PROTOCOL),
     ],
-    ids=["HTTP/1.1", "HTTP/1.0", "SSH", "TLS alert", "PING first", "acknowledgement first", "SETTINGS on a stream"],
+    ids=["a page", "HTTP/1.1", "HTTP/1.0", "SSH", "TLS alert", "PING", "acknowledgement", "SETTINGS on a stream"],
 )
 def test_a_backend_that_does_not_speak_http2_is_told_apart(http2_make: Make, begin: bytes, reason: Reason) -> None:
     engine = http2_make.client(Http2Settings())

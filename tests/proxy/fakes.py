@@ -11,6 +11,7 @@ from h2gate.config.units import EndpointUrl
 from h2gate.contract import Client
 from h2gate.errors import ErrorCode, Failure
 from h2gate.net.deadlines import Deadlines
+from h2gate.net.flush import FlushQueue
 from h2gate.protocol.events import Fields, RequestHead, ResponseHead
 from h2gate.proxy.exchange import Exchange
 from h2gate.proxy.proxy import Proxy
@@ -126,7 +127,8 @@ class FakePool:
         return stream
 
     def withdraw(self, waiter: Exchange) -> None:
-        self.waiting.remove(waiter)
+        if waiter in self.waiting:
+            self.waiting.remove(waiter)
 
 
 class FakeBackend:
@@ -174,9 +176,10 @@ class House:
         self.loop = Loop()
         self.pools = [FakePool(url) for url in endpoints]
         self.log: list[Exchange] = []
+        self.flush_queue = FlushQueue()
         reactor: Any = SimpleNamespace(loop=self.loop, deadlines=self.deadlines)
         backends: Any = {"app": FakeBackend(self.pools)}
-        self.proxy = Proxy(self.config, reactor, backends, self.log.append)
+        self.proxy = Proxy(self.config, reactor, self.flush_queue, backends, self.log.append)
 
     @property
     def pool(self) -> FakePool:

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -211,6 +215,28 @@ def test_a_client_that_leaves_the_queue_gives_up_its_place() -> None:
     assert house.log[0].failure == Failure(Reason.CLIENT_CLOSED)
 
 
+def test_a_retry_goes_out_when_its_time_comes_and_waits_for_nobody() -> None:
+    house = House()
+    house.begin()
+    house.pool.streams[0].sink.on_backend_failure(Failure(Reason.REFUSED_STREAM))
+    connection: Any = SimpleNamespace(is_marked=False, flush=Mock())
+    house.flush_queue.mark(connection)
+    house.loop.run()
+    assert len(house.pool.streams) == 2
+    connection.flush.assert_called_once()
+
+
+def test_an_error_of_our_own_at_the_beginning_costs_one_request(caplog: pytest.LogCaptureFixture) -> None:
+    house = House()
+    house.pool.lease = Mock(side_effect=ZeroDivisionError)  # type: ignore[method-assign]
+    client, exchange = house.begin(b"POST", end_stream=False)
+    assert "internal error" in caplog.text
+    assert client.status == 500
+    exchange.on_response_framed(len(client.body))
+    assert house.log == [exchange]
+    assert len(house.deadlines) == 0
+
+
 def test_a_client_that_leaves_before_a_retry_stops_it() -> None:
     house = House()
     _, exchange = house.begin()
@@ -286,6 +312,16 @@ def test_the_gate_tells_a_client_to_continue_when_the_backend_is_silent_for_a_se
     assert len(client.interims) == 1
     exchange.on_request_data(b"body", 4, True)
     assert house.pool.streams[0].body == b"body"
+
+
+def test_a_client_that_has_its_answer_is_not_told_to_continue() -> None:
+    house = House()
+    client, exchange = house.begin(b"POST", fields=[(b"expect", b"100-continue")], end_stream=False)
+    house.pool.streams[0].sink.on_backend_failure(Failure(Reason.BACKEND_RESET))
+    house.pass_time(2)
+    assert (client.status, client.interims) == (502, [])
+    exchange.on_response_framed(len(client.body))
+    assert house.log == [exchange]
 
 
 def test_a_backends_100_passes_at_once_and_other_interims_with_their_fields() -> None:

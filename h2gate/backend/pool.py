@@ -68,6 +68,7 @@ class Pool:
         "_dials",
         "_is_serving",
         "_make_engine",
+        "_returned",
         "_server_name",
         "_tls",
         "_waiting",
@@ -103,15 +104,17 @@ class Pool:
         # Only those that take streams.
         self._connections: list[BackendConnection] = []
         self._dials: set[Any] = set()
-        # In order of arrival; a waiter that gives up is taken out wherever it stands.
+        # In order of arrival; a waiter that gives up is taken out wherever it stands. Those that GOAWAY sent back stand
+        # before the others, and in their own order: the last one first would let the first ones starve.
+        self._returned: OrderedDict[Waiter, Deadline] = OrderedDict()
         self._waiting: OrderedDict[Waiter, Deadline] = OrderedDict()
         self._is_serving = False
 
     def __repr__(self) -> str:
         busy = sum(1 for connection in self._connections if connection.streams)
-        active = self.endpoint.in_use - len(self._waiting)
+        active = self.endpoint.in_use - self.waiting
         return (
-            f"<Pool {self.endpoint.name} [requests: {active} active, {len(self._waiting)} queued | "
+            f"<Pool {self.endpoint.name} [requests: {active} active, {self.waiting} queued | "
             f"connections: {busy} active, {len(self._connections) - busy} idle, {len(self._dials)} dialing]>"
         )
 
@@ -122,7 +125,7 @@ class Pool:
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        return len(self._returned) + len(self._waiting)
 
     @property
     def dialing(self) -> int:
@@ -135,10 +138,10 @@ class Pool:
 
         Calls `on_lease` or `on_lease_failed`, perhaps before it returns.
         """
-        connection = self._connection_for(before=len(self._waiting))
-        if connection is not None and (first or not self._waiting):
+        connection = self._connection_for(before=self.waiting)
+        if connection is not None and not (self._returned if first else self.waiting):
             waiter.on_lease(connection)
-            if self._waiting:
+            if self.waiting:
                 self.serve()
         elif not first and self._is_queue_full():
             waiter.on_lease_failed(Failure(Reason.QUEUE_FULL))
@@ -158,22 +161,20 @@ class Pool:
     def _is_queue_full(self) -> bool:
         # Requests that wait only for the dials under way are no queue at a full pool.
         coming = len(self._dials) * min(self.config.max_streams, STREAMS_BEFORE_SETTINGS)
-        return len(self._waiting) >= self.config.queue + coming
+        return self.waiting >= self.config.queue + coming
 
     def _enqueue(self, waiter: Waiter, first: bool) -> None:
         deadline = Deadline(partial(self._waited_too_long, waiter))
         self.deadlines.arm(deadline, self.config.queue_timeout)
-        self._waiting[waiter] = deadline
+        (self._returned if first else self._waiting)[waiter] = deadline
         self.endpoint.in_use += 1
-        if first:
-            self._waiting.move_to_end(waiter, last=False)
 
     def withdraw(self, waiter: Waiter) -> None:
         """Forget a waiter that does not want to wait any more."""
         self._dequeue(waiter)
 
     def _dequeue(self, waiter: Waiter) -> bool:
-        deadline = self._waiting.pop(waiter, None)
+        deadline = self._returned.pop(waiter, None) or self._waiting.pop(waiter, None)
         if deadline is None:
             return False
         self.deadlines.cancel(deadline)
@@ -187,11 +188,11 @@ class Pool:
             return
         self._is_serving = True
         try:
-            while self._waiting:
-                connection = self._connection_for(before=len(self._waiting) - 1)
+            while self.waiting:
+                connection = self._connection_for(before=self.waiting - 1)
                 if connection is None:
                     return
-                waiter = next(iter(self._waiting))
+                waiter = next(iter(self._returned or self._waiting))
                 self._dequeue(waiter)
                 self._give(waiter, connection)
         finally:
@@ -212,7 +213,7 @@ class Pool:
             _log.exception("internal error at a failed lease")
 
     def _refuse_all(self, failure: Failure) -> None:
-        for waiter in list(self._waiting):
+        for waiter in [*self._returned, *self._waiting]:
             # One may make another withdraw: both may be requests of one client.
             if self._dequeue(waiter):
                 self._refuse(waiter, failure)
@@ -290,7 +291,7 @@ class Pool:
         """A stream of an open connection has ended, and its sink has been told."""
         if connection.has_expired(self.clock()):
             connection.retire()
-        elif self._waiting:
+        elif self.waiting:
             self.serve()
         self._retire_if_unwanted(connection)
 
@@ -324,10 +325,10 @@ class Pool:
         self.is_closing = True
         for connection in list(self._connections):
             self._retire_if_unwanted(connection)
-        if not self._waiting:
+        if not self.waiting:
             for greenlet in self._dials:
                 greenlet.kill(block=False)
 
     def _retire_if_unwanted(self, connection: BackendConnection) -> None:
-        if self.is_closing and not connection.streams and not self._waiting:
+        if self.is_closing and not connection.streams and not self.waiting:
             connection.retire()

@@ -33,6 +33,8 @@ from h2gate.protocol.events import (
 LAST_CALL_PING = b"lastcall"
 # How long the last call waits for that answer.
 LAST_CALL_SECONDS = 1.0
+# A session that had a stream so short a time ago is still busy.
+BUSY_SECONDS = 1.0
 # Nothing is read while the answers of so many times the streams that a client may have open wait to be sent. An answer
 # that ends with its head leaves the engine's count of streams at once: a client that takes none could make us hold any
 # number. One that waits for its answers never gets there.
@@ -99,6 +101,7 @@ class Http2Session(ClientSession):
         "_idle",
         "_is_leaving",
         "_last_call",
+        "_quiet_since",
         "_stalls",
         "ending",
         "engine",
@@ -118,6 +121,7 @@ class Http2Session(ClientSession):
         # For the last call, then for the client's answer to it.
         self._last_call = Deadline(self._time_to_call)
         self._call_at_latest = 0.0
+        self._quiet_since = 0.0
         self._stalls = Deadline(self._check_windows)
         front.deadlines.arm(self._idle, front.timeouts.request_head)
         self.mark()
@@ -267,6 +271,7 @@ class Http2Session(ClientSession):
             front = self.front
             front.deadlines.cancel(self._stalls)
             front.deadlines.arm(self._idle, front.timeouts.keepalive_http2)
+            self._quiet_since = front.deadlines.clock()
             self.mark()
 
     # Clients that take nothing
@@ -302,8 +307,11 @@ class Http2Session(ClientSession):
         if self.state is SessionState.LAST_CALL:
             self._last_call_over()
             return
-        left = self._call_at_latest - self.front.deadlines.clock()
-        if self.streams and left > 0:
+        now = self.front.deadlines.clock()
+        left = self._call_at_latest - now
+        # A client that asks for one thing after another has no streams in between, and is busy all the same.
+        is_busy = bool(self.streams) or now - self._quiet_since < BUSY_SECONDS
+        if is_busy and left > 0:
             self.front.deadlines.arm(self._last_call, left)
         else:
             self._call()

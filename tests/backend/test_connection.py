@@ -255,12 +255,12 @@ def test_goaway_closes_an_idle_connection_when_it_arrives(house: House) -> None:
     assert not pool.connections
 
 
-def test_refused_streams_stand_before_those_that_wait(house: House) -> None:
+def test_refused_streams_stand_before_those_that_wait_in_their_own_order(house: House) -> None:
     log: list[str] = []
     requests = [Request(f"running {n}", log) for n in range(2)]
     fake, pool, _ = start(house, *requests, max_streams=2)
     waiting = house.request(pool, Request("waiting", log))
-    again = [Request("again", log), Request("again", log)]
+    again = [Request("first", log), Request("second", log)]
     requests[0].then = lambda: pool.acquire(again[0], first=True)
     requests[1].then = lambda: pool.acquire(again[1], first=True)
     log.clear()
@@ -272,7 +272,7 @@ def test_refused_streams_stand_before_those_that_wait(house: House) -> None:
     fake.connections[1].respond(5)
     house.settled(waiting, *again)
     leases = [line for line in log if "leased" in line]
-    assert leases == ["again leased", "again leased", "waiting leased"]
+    assert leases == ["first leased", "second leased", "waiting leased"]
 
 
 def test_the_streams_that_a_goaway_with_an_error_takes_along_say_why(house: House) -> None:

@@ -382,6 +382,18 @@ def test_sessions_leave_spread_over_the_time_there_is_and_busy_ones_last(house: 
     assert house.reactor.deadlines.clock() - started < 5
 
 
+def test_a_session_between_two_requests_is_busy_still(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("h2gate.frontend.http2.random.random", lambda: 0.01)
+    peer = Peer(house)
+    house.handler.on_begin = lambda sink: sink.answer(204)
+    peer.get()
+    peer.expect(ResponseReceived)
+    house.front.drain(within=0.7)
+    started = house.reactor.deadlines.clock()
+    assert any(isinstance(frame, GoAwayFrame) for frame in peer.frames())
+    assert house.reactor.deadlines.clock() - started >= 0.6
+
+
 def test_a_second_call_to_leave_hurries(house: House) -> None:
     peer = Peer(house)
     peer.get()

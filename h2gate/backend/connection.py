@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from h2gate.backend.connection_state import CONNECTION, ConnectionEvent, ConnectionState
 from h2gate.backend.contract import ResponseSink
-from h2gate.errors import ErrorCode, Failure, Reason
+from h2gate.errors import ErrorCode, Failure, Reason, code_name
 from h2gate.net.deadlines import Deadline
 from h2gate.net.transport import INTERNAL_ERROR, Transport
 from h2gate.protocol.contract import Http2ClientEngine
@@ -400,14 +400,6 @@ class BackendConnection:
         self.transport.abort()
         self._fail(Failure(Reason.CONNECT_TIMEOUT, "no SETTINGS from the backend"))
         self.pool.flush_queue.run()
-
-
-def code_name(code: int) -> str:
-    """Return an HTTP/2 error code in its RFC's words, or in hexadecimal."""
-    try:
-        return ErrorCode(code).name
-    except ValueError:
-        return f"0x{code:x}"
 
 
 _HANDLERS: dict[type, Callable[[BackendConnection, Any], None]] = {

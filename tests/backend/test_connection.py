@@ -7,11 +7,11 @@ import logging
 
 import pytest
 
-from h2gate.backend.connection import BackendConnection, code_name
+from h2gate.backend.connection import BackendConnection
 from h2gate.backend.connection_state import ConnectionState
 from h2gate.backend.endpoint import EndpointState
 from h2gate.backend.pool import Pool
-from h2gate.errors import ErrorCode, Failure, Reason
+from h2gate.errors import ErrorCode, Failure, Reason, code_name
 from h2gate.protocol.contract import Http2Settings
 from h2gate.protocol.events import RequestHead, ResponseHead
 from tests.backend.fake_backend import Connection, FakeBackend

@@ -439,6 +439,8 @@ class Http2Client(BaseClient):
         self.engine.send_data(stream_id, data, is_last and not trailers)
         if is_last:
             request.has_ended = True
+            if self.answers[stream_id].has_ended:
+                self.live.remove(stream_id)  # the reset that comes for it finds the stream closed
             if trailers:
                 self.engine.send_trailers(stream_id, [(b"x-t", b"1")])
         self.send()

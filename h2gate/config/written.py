@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,15 +26,15 @@ class Written(str):
         return written
 
 
-class Scalar:
+class Scalar(ABC):
     """A value that is written as one text: `parse(str(value)) == value`."""
 
     __slots__ = ()
 
     @classmethod
+    @abstractmethod
     def parse(cls, text: str) -> Self:
         """Read the operator's text. Raises ValueError, which says what to write instead."""
-        raise NotImplementedError
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: type, handler: GetCoreSchemaHandler) -> CoreSchema:

@@ -19,6 +19,7 @@ from h2gate.protocol.events import (
     DataReceived,
     Event,
     Fields,
+    RequestHead,
     RequestReceived,
     RequestRejected,
     ResponseHead,
@@ -158,10 +159,10 @@ class Http1Session(ClientSession):
         self.stream = Http1Stream(self, stream_id)
         return self.stream
 
-    def _reject(self, stream_id: int, head: object, failure: Failure) -> None:
+    def _reject(self, stream_id: int, head: RequestHead | None, failure: Failure) -> None:
         stream = self._begin(stream_id)
         self.engine.close_after_response()
-        stream.sink = self.front.handler.reject(stream, head, failure)  # type: ignore[arg-type]
+        stream.sink = self.front.handler.reject(stream, head, failure)
 
     def _data(self, event: DataReceived) -> None:
         stream = self.stream

@@ -7,6 +7,7 @@ connection is cut off.
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 from h2gate.contract import Client
@@ -25,7 +26,7 @@ class Writer(Protocol):
     def data_to_send(self, limit: int) -> bytes: ...
 
 
-class ClientSession:
+class ClientSession(ABC):
     """Base of a session. Subclasses call `write_out` from `flush` and `_stop_watching` when they close."""
 
     __slots__ = ("_has_said", "_stall", "_taken", "client", "front", "is_marked", "transport")
@@ -42,12 +43,12 @@ class ClientSession:
     def mark(self) -> None:
         self.front.flush_queue.mark(self)
 
-    def flush(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def flush(self) -> None: ...
 
+    @abstractmethod
     def cut_off(self, failure: Failure) -> None:
         """Drop the connection, because of the client."""
-        raise NotImplementedError
 
     def write_out(self, engine: Writer) -> bool:
         """Write what the transport has room for; return whether the engine has nothing more to send now."""

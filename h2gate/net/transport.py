@@ -439,11 +439,6 @@ class Transport:
         return self._sent - (0 if self.is_closed else unacknowledged(self._socket))
 
     @property
-    def local_port(self) -> int:
-        name = self._socket.getsockname()
-        return int(name[1]) if isinstance(name, tuple) else 0
-
-    @property
     def tls_version(self) -> str | None:
         return self._tls.version if self._tls is not None else None
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from h2gate.config.units import EndpointUrl, ListenAddress
-from h2gate.config.written import Scalar
 
 
 def refusal(kind, text: str) -> str:
@@ -162,8 +161,3 @@ def test_an_address_is_text_in_json_and_in_the_schema():
     adapter = TypeAdapter(ListenAddress)
     assert adapter.dump_json(ListenAddress.parse("*:80")) == b'"0.0.0.0:80"'
     assert adapter.json_schema() == {"type": "string"}
-
-
-def test_a_scalar_without_a_parser_reads_nothing():
-    with pytest.raises(NotImplementedError):
-        Scalar.parse("x")

@@ -7,7 +7,7 @@ the flush.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from h2gate.errors import Failure
@@ -27,6 +27,12 @@ class Client:
     scheme: bytes
     is_trusted: bool
     tls: str | None = None
+    # Worked out once for a connection, not for each request; the second by `proxy.rewrite`, whose it is.
+    log_address: bytes = field(init=False, repr=False, compare=False)
+    standing_fields: Fields = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "log_address", self.address.encode("ascii"))
 
     @property
     def name(self) -> str:

@@ -98,10 +98,10 @@ class BackendConnection:
         "engine",
         "has_settings",
         "is_marked",
-        "peer_max_streams",
         "pool",
         "requests",
         "state",
+        "stream_limit",
         "streams",
         "transport",
     )
@@ -115,14 +115,16 @@ class BackendConnection:
         self.streams: dict[int, BackendStream] = {}
         self.requests = 0
         self.answered = 0
-        self.peer_max_streams = STREAMS_BEFORE_SETTINGS
+        # How many streams may run at once.
+        self.stream_limit = min(pool.config.max_streams, STREAMS_BEFORE_SETTINGS)
         self.has_settings = False
         self.is_marked = False
         self._goaway_word = ""
         self._last_used = now
         # +-10 % apart, so that connections opened together do not all leave together.
         self._retire_at = now + pool.config.max_age * random.uniform(0.9, 1.1)
-        self._retire_after_requests = round(pool.config.max_requests * random.uniform(0.9, 1.1)) or 1
+        requests = round(pool.config.max_requests * random.uniform(0.9, 1.1)) or 1
+        self._retire_after_requests = min(requests, engine.ids_left)
         self._preface_deadline: Deadline | None = Deadline(self._preface_missing)
         pool.deadlines.arm(self._preface_deadline, preface_timeout)
         transport.start(self)
@@ -136,16 +138,8 @@ class BackendConnection:
 
     # What a pool asks
 
-    @property
-    def stream_limit(self) -> int:
-        return min(self.pool.config.max_streams, self.peer_max_streams)
-
-    @property
-    def can_open_stream(self) -> bool:
-        return self.state is ConnectionState.OPEN and len(self.streams) < self.stream_limit and self.engine.ids_left > 0
-
     def has_expired(self, now: float) -> bool:
-        return self.requests >= self._retire_after_requests or now >= self._retire_at or self.engine.ids_left == 0
+        return now >= self._retire_at
 
     def is_idle_since(self, moment: float) -> bool:
         return not self.streams and self._last_used <= moment
@@ -158,8 +152,10 @@ class BackendConnection:
         stream.id = self.engine.open_stream(head, end_stream)
         self.streams[stream.id] = stream
         self.requests += 1
-        self.pool.on_stream_opened()
+        self.pool.endpoint.in_use += 1
         self.mark()
+        if self.requests >= self._retire_after_requests:
+            self.retire()
         return stream
 
     def reset(self, stream: BackendStream, code: ErrorCode) -> None:
@@ -179,7 +175,8 @@ class BackendConnection:
     # Output
 
     def mark(self) -> None:
-        self.pool.flush_queue.mark(self)
+        if not self.is_marked:
+            self.pool.flush_queue.mark(self)
 
     def flush(self) -> None:
         self._write_out()
@@ -230,7 +227,7 @@ class BackendConnection:
     # Events
 
     def _settings(self, event: SettingsReceived) -> None:
-        self.peer_max_streams = event.max_streams
+        self.stream_limit = min(self.pool.config.max_streams, event.max_streams)
         if not self.has_settings:
             self.has_settings = True
             self._drop_preface_deadline()
@@ -341,8 +338,8 @@ class BackendConnection:
     def _forget(self, stream: BackendStream) -> None:
         stream.is_over = True
         self.streams.pop(stream.id, None)
-        self._last_used = self.pool.clock()
-        self.pool.on_stream_closed()
+        self._last_used = self.pool.deadlines.now
+        self.pool.endpoint.in_use -= 1
 
     def _after_streams(self) -> None:
         """Streams have ended: let others in, or close behind the last one."""

@@ -59,10 +59,12 @@ class Endpoint:
     __slots__ = (
         "_has_probe",
         "_skip_until",
+        "authority",
         "current_weight",
         "failures",
         "in_use",
         "name",
+        "scheme",
         "state",
         "url",
         "weight",
@@ -71,6 +73,9 @@ class Endpoint:
     def __init__(self, config: EndpointConfig) -> None:
         self.url = config.url
         self.name = str(config.url)
+        # As they stand in requests.
+        self.scheme = b"https" if config.url.tls else b"http"
+        self.authority = config.url.authority
         self.weight = config.weight
         self.current_weight = 0
         self.in_use = 0

@@ -34,6 +34,8 @@ from h2gate.net.reactor import Reactor
 from h2gate.net.transport import Transport
 from h2gate.protocol.contract import Http2ClientEngine
 
+# More than a connection can have.
+MAX_STREAMS = 2**31
 # The least that is left for the backend's SETTINGS when the dial took nearly all of the time.
 PREFACE_SECONDS_AT_LEAST = 0.1
 
@@ -47,12 +49,20 @@ class Decision(NamedTuple):
     dial: bool
 
 
+def least_loaded(connections: Sequence[BackendConnection]) -> BackendConnection | None:
+    """Return the connection with the fewest streams that takes one more, None if there is none."""
+    best: BackendConnection | None = None
+    least = MAX_STREAMS
+    for connection in connections:
+        load = len(connection.streams)
+        if load < least and load < connection.stream_limit:
+            best, least = connection, load
+    return best
+
+
 def decide(connections: Sequence[BackendConnection], dialing: int, waiting: int, config: PoolConfig) -> Decision:
     """Decide for one more request, with `waiting` requests before it and `dialing` dials under way."""
-    best: BackendConnection | None = None
-    for connection in connections:
-        if connection.can_open_stream and (best is None or len(connection.streams) < len(best.streams)):
-            best = connection
+    best = least_loaded(connections)
     target = min(config.target_streams, config.max_streams)
     if best is not None and len(best.streams) < target:
         return Decision(best, dial=False)
@@ -70,6 +80,7 @@ class Pool:
         "_make_engine",
         "_returned",
         "_server_name",
+        "_target",
         "_tls",
         "_waiting",
         "clock",
@@ -98,6 +109,7 @@ class Pool:
         self.clock = reactor.deadlines.clock
         self.flush_queue = flush_queue
         self.is_closing = False
+        self._target = min(config.target_streams, config.max_streams)
         self._make_engine = make_engine
         self._tls = tls
         self._server_name = server_name
@@ -138,6 +150,14 @@ class Pool:
 
         Calls `on_lease` or `on_lease_failed`, perhaps before it returns.
         """
+        if not (self._waiting or self._returned):
+            # As `decide` would; nearly every request ends here.
+            connection = least_loaded(self._connections)
+            if connection is not None and len(connection.streams) < self._target:
+                waiter.on_lease(connection)
+                if self._waiting or self._returned:
+                    self.serve()
+                return
         connection = self._connection_for(before=self.waiting)
         if connection is not None and not (self._returned if first else self.waiting):
             waiter.on_lease(connection)
@@ -252,6 +272,7 @@ class Pool:
 
     def _dial_ended(self, started: float, greenlet: Any) -> None:
         self._dials.discard(greenlet)
+        self.deadlines.refresh()
         outcome = greenlet.value
         if isinstance(outcome, Transport):
             # The preface belongs to connecting: what is left of the time is for the backend's SETTINGS.
@@ -281,19 +302,12 @@ class Pool:
 
     # What connections tell
 
-    def on_stream_opened(self) -> None:
-        self.endpoint.in_use += 1
-
-    def on_stream_closed(self) -> None:
-        self.endpoint.in_use -= 1
-
     def on_room(self, connection: BackendConnection) -> None:
         """A stream of an open connection has ended, and its sink has been told."""
-        if connection.has_expired(self.clock()):
-            connection.retire()
-        elif self.waiting:
+        if self._waiting or self._returned:
             self.serve()
-        self._retire_if_unwanted(connection)
+        if self.is_closing:
+            self._retire_if_unwanted(connection)
 
     def on_connected(self) -> None:
         """A backend's first SETTINGS have arrived."""

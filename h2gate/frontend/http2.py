@@ -7,6 +7,8 @@ credited by then goes back to the connection's window, which all streams share.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from typing import Any
 
 from h2gate.contract import Client, RequestSink
 from h2gate.errors import ErrorCode, Failure, Reason, code_name
@@ -79,7 +81,8 @@ class Http2Stream:
         if end_stream and session.streams.get(self.id) is self:
             self.is_answered = True
             session.ending.append(self)
-        session.mark()
+        if not session.is_marked:
+            session.mark()
 
     def reset(self, failure: Failure) -> None:
         # What came before the break goes out first: the engine forgets what it has of a reset stream.
@@ -151,40 +154,41 @@ class Http2Session(ClientSession):
 
     def _handle(self, events: list[Event]) -> None:
         for event in events:
-            match event:
-                case DataReceived():
-                    self._data(event)
-                case RequestReceived():
-                    stream = self._begin(event.stream_id, event.end_stream)
-                    stream.sink = self.front.handler.begin(stream, event.head, event.end_stream)
-                case TrailersReceived():
-                    stream_or_none = self.streams.get(event.stream_id)
-                    if stream_or_none is not None and stream_or_none.sink is not None:
-                        stream_or_none.is_received = True
-                        stream_or_none.sink.on_request_trailers(event.fields)
-                case StreamReset():
-                    self._reset_received(event)
-                case RequestRejected():
-                    # The engine discards the body: for us the request is over once it is answered.
-                    stream = self._begin(event.stream_id, is_received=False)
-                    stream.sink = self.front.handler.reject(stream, event.head, Failure(event.reason, event.detail))
-                case PingAcked():
-                    if event.data == LAST_CALL_PING:
-                        self._last_call_over()
-                case GoAwayReceived():
-                    # The client opens no more streams; those that run are its own to finish.
-                    self._is_leaving = True
-                case ConnectionFailed():
-                    self._connection_failed(event)
+            handler = _HANDLERS.get(type(event))
+            if handler is not None:
+                handler(self, event)
         self.mark()
 
+    def _request(self, event: RequestReceived) -> None:
+        stream = self._begin(event.stream_id, event.end_stream)
+        stream.sink = self.front.handler.begin(stream, event.head, event.end_stream)
+
+    def _rejected(self, event: RequestRejected) -> None:
+        # The engine discards the body: for us the request is over once it is answered.
+        stream = self._begin(event.stream_id, is_received=False)
+        stream.sink = self.front.handler.reject(stream, event.head, Failure(event.reason, event.detail))
+
+    def _trailers(self, event: TrailersReceived) -> None:
+        stream = self.streams.get(event.stream_id)
+        if stream is not None and stream.sink is not None:
+            stream.is_received = True
+            stream.sink.on_request_trailers(event.fields)
+
+    def _ping_acked(self, event: PingAcked) -> None:
+        if event.data == LAST_CALL_PING:
+            self._last_call_over()
+
+    def _goaway_received(self, event: GoAwayReceived) -> None:
+        # The client opens no more streams; those that run are its own to finish.
+        self._is_leaving = True
+
     def _begin(self, stream_id: int, is_received: bool) -> Http2Stream:
-        front = self.front
-        if not self.streams:
-            front.deadlines.cancel(self._idle)
-            front.deadlines.arm(self._stalls, front.timeouts.client_write / 4)
+        # Neither deadline is touched for each of many requests: `_idle` finds streams when it expires, `_stalls` none.
+        deadlines = self.front.deadlines
+        if not self._stalls.is_armed:
+            deadlines.arm(self._stalls, self.front.timeouts.client_write / 4)
         stream = self.streams[stream_id] = Http2Stream(self, stream_id, is_received)
-        stream.moved_at = front.deadlines.clock()
+        stream.moved_at = deadlines.now
         return stream
 
     def _data(self, event: DataReceived) -> None:
@@ -226,7 +230,7 @@ class Http2Session(ClientSession):
         is_drained = self.write_out(self.engine)
         framed = self.engine.take_framed()
         if framed:
-            now = self.front.deadlines.clock()
+            now = self.front.deadlines.now
             for stream_id, size in framed:
                 stream = self.streams.get(stream_id)
                 if stream is not None and stream.sink is not None:
@@ -269,9 +273,8 @@ class Http2Session(ClientSession):
             self.mark()
         if not self.streams:
             front = self.front
-            front.deadlines.cancel(self._stalls)
             front.deadlines.arm(self._idle, front.timeouts.keepalive_http2)
-            self._quiet_since = front.deadlines.clock()
+            self._quiet_since = front.deadlines.now
             self.mark()
 
     # Clients that take nothing
@@ -279,7 +282,7 @@ class Http2Session(ClientSession):
     def _check_windows(self) -> None:
         """Reset streams whose window the client keeps shut while there is something to send (RFC 9113, 5.2)."""
         front = self.front
-        now = front.deadlines.clock()
+        now = front.deadlines.now
         # A full transport holds all streams back alike, and has a deadline of its own.
         is_full = not self.transport.has_room
         for stream in list(self.streams.values()):
@@ -296,7 +299,7 @@ class Http2Session(ClientSession):
 
     def drain(self, within: float) -> None:
         if self.state is SessionState.SERVING:
-            self._call_at_latest = self.front.deadlines.clock() + within
+            self._call_at_latest = self.front.deadlines.now + within
             if within:
                 # At a moment of its own: sessions that leave together come back together.
                 self.front.deadlines.arm(self._last_call, within * random.random())
@@ -307,7 +310,7 @@ class Http2Session(ClientSession):
         if self.state is SessionState.LAST_CALL:
             self._last_call_over()
             return
-        now = self.front.deadlines.clock()
+        now = self.front.deadlines.now
         left = self._call_at_latest - now
         # A client that asks for one thing after another has no streams in between, and is busy all the same.
         is_busy = bool(self.streams) or now - self._quiet_since < BUSY_SECONDS
@@ -331,7 +334,9 @@ class Http2Session(ClientSession):
             self.mark()
 
     def _idle_too_long(self) -> None:
-        self.drain(0.0)
+        # With streams it is armed anew behind the last of them.
+        if not self.streams:
+            self.drain(0.0)
 
     def _close_if_empty(self) -> None:
         """Close behind the last stream. Only when all is flushed: the batch under way may begin another one."""
@@ -377,3 +382,15 @@ class Http2Session(ClientSession):
             for stream in list(self.streams.values()):
                 self.engine.reset(stream.id, ErrorCode.CANCEL)
             self._lost(Failure(Reason.DRAINING), politely=True)
+
+
+_HANDLERS: dict[type, Callable[[Http2Session, Any], None]] = {
+    RequestReceived: Http2Session._request,
+    RequestRejected: Http2Session._rejected,
+    DataReceived: Http2Session._data,
+    TrailersReceived: Http2Session._trailers,
+    StreamReset: Http2Session._reset_received,
+    PingAcked: Http2Session._ping_acked,
+    GoAwayReceived: Http2Session._goaway_received,
+    ConnectionFailed: Http2Session._connection_failed,
+}

@@ -41,7 +41,8 @@ class ClientSession(ABC):
         self._has_said = False
 
     def mark(self) -> None:
-        self.front.flush_queue.mark(self)
+        if not self.is_marked:
+            self.front.flush_queue.mark(self)
 
     @abstractmethod
     def flush(self) -> None: ...

@@ -141,6 +141,7 @@ class Transport:
             self._read_watcher.start(self._readable)
 
     def _readable(self) -> None:
+        self._reactor.deadlines.refresh()
         try:
             data = self._socket.recv(READ_BYTES)
         except (BlockingIOError, InterruptedError):
@@ -200,6 +201,7 @@ class Transport:
             self._lost("")
 
     def _take_early(self) -> None:
+        self._reactor.deadlines.refresh()
         if self._tls is not None and not self.is_closed and not self.is_finishing:
             try:
                 self._take_plaintext(self._tls)
@@ -212,6 +214,7 @@ class Transport:
         self._lost(f"TLS: {describe_tls_error(error)}")
 
     def _hung_up(self) -> None:
+        self._reactor.deadlines.refresh()
         self._is_paused = False  # the watch has forgotten the socket
         self._lost("")
 
@@ -261,6 +264,7 @@ class Transport:
         self._write_watcher.start(self._writable)
 
     def _writable(self) -> None:
+        self._reactor.deadlines.refresh()
         outgoing = self._outgoing
         while outgoing:
             view = outgoing[0]
@@ -299,6 +303,7 @@ class Transport:
         self._reactor.loop.run_callback(self._take_rest, error)
 
     def _take_rest(self, error: str) -> None:
+        self._reactor.deadlines.refresh()
         # What came before the peer reset the connection still counts: an early response, a GOAWAY.
         while not self.is_closed and not self._is_paused:
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from email.utils import formatdate
 from http import HTTPStatus
+from time import time
 
 from h2gate.protocol.events import Fields, ResponseHead
 
@@ -19,9 +20,8 @@ class DateField:
         self._second = -1
         self._value = b""
 
-    def at(self, now: float) -> bytes:
-        """Return the value for the wall-clock time `now`, in seconds."""
-        second = int(now)
+    def now(self) -> bytes:
+        second = int(time())
         if second != self._second:
             self._second = second
             self._value = formatdate(second, usegmt=True).encode("ascii")

@@ -42,6 +42,7 @@ class Proxy:
         "budget",
         "date",
         "deadlines",
+        "head_patience",
         "is_stopping",
         "limits",
         "requests",
@@ -61,6 +62,8 @@ class Proxy:
         self.router = Router(config)
         self.backends = backends
         self.timeouts = config.timeouts
+        # The shorter of the two times for which nothing may move before the response's head.
+        self.head_patience = min(config.timeouts.request_body, config.timeouts.response_head)
         self.limits = config.limits
         self.retries = config.retries
         self.budget = RetryBudget(config.retries.budget)
@@ -145,6 +148,7 @@ class Proxy:
         return timer
 
     def _timed(self, callback: Callable[[], None]) -> None:
+        self.deadlines.refresh()
         callback()
         self._flush_queue.run()
 

@@ -92,3 +92,13 @@ class RequestBody:
     def _drop_excess(self) -> None:
         if self._held > self._limit:
             self.drop()
+
+
+class _Empty(RequestBody):
+    """The body of a request that has none: nothing in it ever changes, so that all such requests share one."""
+
+    def drop(self) -> None:
+        pass
+
+
+EMPTY = _Empty(0, is_complete=True)

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Callable
 
 from h2gate.contract import Client
 from h2gate.protocol.events import Fields, RequestHead, ResponseHead
 from h2gate.protocol.fields import is_authority
-from h2gate.proxy.answers import SERVER
+from h2gate.proxy.answers import SERVER, DateField
 from h2gate.proxy.mapping import ReverseMapping
 from h2gate.proxy.router import Found
+
+WayBack = Callable[[], ReverseMapping]
 
 HOP_BY_HOP = frozenset(
     {
@@ -53,12 +56,14 @@ _REQUEST = HOP_BY_HOP | _FORWARDED | _DISGUISED | {b"x-request-id", b"via", b"co
 
 _MAPPED = frozenset({b"location", b"content-location", b"uri", b"refresh", b"link", b"set-cookie"})
 
-_RESPONSE = HOP_BY_HOP | _MAPPED | {b"alt-svc", b"via", b"server", b"date"}
+_RESPONSE = HOP_BY_HOP | _MAPPED | {b"alt-svc", b"via"}
 """Response fields that do not just pass. Alt-Svc names the backend's own ways in (RFC 7838), not the gate's."""
 
 # RFC 9110, 7.6.3: the version in which the message came in, and a pseudonym.
 _VIA = {b"HTTP/1.0": b"1.0 " + SERVER, b"HTTP/1.1": b"1.1 " + SERVER, b"HTTP/2.0": b"2.0 " + SERVER}
 _VIA_BACKEND = _VIA[b"HTTP/2.0"]
+_VIA_BACKEND_FIELD = (b"via", _VIA_BACKEND)
+_SERVER_FIELD = (b"server", SERVER)
 
 _TE_TRAILERS = (b"te", b"trailers")
 
@@ -70,65 +75,99 @@ _VISIBLE = bytes(range(0x21, 0x7F))
 
 
 def request(head: RequestHead, found: Found, path: bytes, client: Client, request_id: bytes) -> RequestHead:
-    """Return the head for the backend. `scheme`, and without `preserve_host` `authority`, are empty until the lease."""
+    """Return the head for the backend. `scheme`, and without `preserve_host` `authority`, are empty until the lease.
+
+    Most requests have no field that does not just pass: one comprehension, and what is put on (2 us).
+    """
+    fields = [field for field in head.fields if field[0] not in _REQUEST]
+    standing = client.standing_fields
+    if len(standing) == 0:
+        standing.extend(_standing(client))
+    if len(fields) == len(head.fields) and head.authority:
+        fields += standing
+        fields += (
+            (b"x-forwarded-host", head.authority),
+            (b"x-request-id", request_id),
+            (b"via", _VIA[head.version]),
+        )
+    else:
+        fields = _request_fields(head, fields, client, request_id)
+    authority = head.authority if found.route.preserve_host else b""
+    return RequestHead(head.method, b"", authority, path, fields, b"HTTP/2.0", head.content_length, head.target)
+
+
+def _standing(client: Client) -> Fields:
+    """Return what each request of the client gets, unless it says so itself and is believed."""
     fields: Fields = []
+    # A client on a unix socket has no address and came to no port.
+    if client.port:
+        fields.append((b"x-forwarded-for", client.log_address))
+    fields.append((b"x-forwarded-proto", client.scheme))
+    if client.local_port:
+        fields.append((b"x-forwarded-port", b"%d" % client.local_port))
+    return fields
+
+
+def _request_fields(head: RequestHead, fields: Fields, client: Client, request_id: bytes) -> Fields:
+    """Return the fields for the backend: `fields`, which just pass, and what becomes of the others."""
     ours: Fields = []
     options = via = forwarded_for = b""
-    has_host = has_proto = has_port = False
-    is_trusted = client.is_trusted
-    for field in head.fields:
-        name = field[0]
+    taken: set[bytes] = set()
+    for name, value in head.fields:
         if name not in _REQUEST:
-            fields.append(field)
-        elif name == b"connection":
-            options = options + field[1] + b","
+            continue
+        if name == b"connection":
+            options = options + value + b","
         elif name == b"te":
             # RFC 9113, 8.2.2: nothing but `trailers`, which the gate does pass on.
-            if _has_token(field[1], b"trailers") and _TE_TRAILERS not in ours:
+            if _has_token(value, b"trailers") and _TE_TRAILERS not in ours:
                 ours.append(_TE_TRAILERS)
         elif name == b"via":
-            via = _listed(via, field[1])
-        elif is_trusted and name in _FORWARDED:
+            via = _listed(via, value)
+        elif client.is_trusted and name in _FORWARDED:
             if name == b"x-forwarded-for":
-                forwarded_for = _listed(forwarded_for, field[1])
-                continue
-            has_host = has_host or name == b"x-forwarded-host"
-            has_proto = has_proto or name == b"x-forwarded-proto"
-            has_port = has_port or name == b"x-forwarded-port"
-            ours.append(field)
+                forwarded_for = _listed(forwarded_for, value)
+            else:
+                taken.add(name)
+                ours.append((name, value))
     if options:
         fields = _without_named(fields, options)
     if head.content_length is not None:
         # Once, as the engine understood it, however the client wrote it.
         ours.append((b"content-length", b"%d" % head.content_length))
-    # A client on a unix socket has no address and came to no port.
-    if client.port:
-        forwarded_for = _listed(forwarded_for, client.address.encode("ascii"))
     if forwarded_for:
+        if client.port:
+            forwarded_for = _listed(forwarded_for, client.log_address)
+        taken.add(b"x-forwarded-for")
         ours.append((b"x-forwarded-for", forwarded_for))
-    if not has_host and head.authority:
+    ours += [field for field in client.standing_fields if field[0] not in taken]
+    if head.authority and b"x-forwarded-host" not in taken:
         ours.append((b"x-forwarded-host", head.authority))
-    if not has_proto:
-        ours.append((b"x-forwarded-proto", client.scheme))
-    if not has_port and client.local_port:
-        ours.append((b"x-forwarded-port", b"%d" % client.local_port))
     ours.append((b"x-request-id", request_id))
     ours.append((b"via", _listed(via, _VIA[head.version])))
-    fields += ours
-    authority = head.authority if found.route.preserve_host else b""
-    return RequestHead(head.method, b"", authority, path, fields, b"HTTP/2.0", head.content_length, head.target)
+    return fields + ours
 
 
 def request_id_of(head: RequestHead) -> bytes:
-    """Return the request's X-Request-Id if it is fit to be logged and passed on, else a new one.
-
-    A new one is 128 random bits of the kernel's: 0.5 us. A random prefix and a counter would save half of that, and
-    cost the care that no two workers take over one prefix in a fork.
-    """
+    """Return the request's X-Request-Id if it is fit to be logged and passed on, else a new one."""
     for name, value in head.fields:
         if name == b"x-request-id" and 0 < len(value) <= REQUEST_ID_BYTES and not value.translate(None, _VISIBLE):
             return value
-    return os.urandom(16).hex().encode("ascii")
+    if not _fresh_ids:
+        _make_ids()
+    return _fresh_ids.pop()
+
+
+# 128 random bits of the kernel's each. By the batch one takes 0.2 us and not 0.9, and no two workers share a counter.
+_fresh_ids: list[bytes] = []
+_IDS_AT_ONCE = 256
+# A child of a fork would give out the same ones.
+os.register_at_fork(after_in_child=_fresh_ids.clear)
+
+
+def _make_ids() -> None:
+    digits = os.urandom(16 * _IDS_AT_ONCE).hex().encode("ascii")
+    _fresh_ids.extend(digits[start : start + 32] for start in range(0, len(digits), 32))
 
 
 def client_origin(head: RequestHead, client: Client) -> tuple[bytes, bytes]:
@@ -149,20 +188,24 @@ def client_origin(head: RequestHead, client: Client) -> tuple[bytes, bytes]:
     return scheme, authority
 
 
-def response(head: ResponseHead, mapping: ReverseMapping, date: bytes) -> ResponseHead:
-    """Return a backend's final head for the client. `date` is the Date field's value, for a backend that sent none."""
-    fields, via, has_server, has_date = _mapped(head.fields, mapping)
-    if not has_server:
-        fields.append((b"server", SERVER))
-    if not has_date:
-        fields.append((b"date", date))
-    fields.append((b"via", _listed(via, _VIA_BACKEND)))
+def response(head: ResponseHead, way_back: WayBack, date: DateField) -> ResponseHead:
+    """Return a backend's final head for the client. `date` gives the Date field's value to one that has none."""
+    fields = [field for field in head.fields if field[0] not in _RESPONSE]
+    via = _VIA_BACKEND_FIELD
+    if len(fields) != len(head.fields):
+        fields, via = _mapped(head.fields, way_back)
+    names = [field[0] for field in fields]
+    if b"server" not in names:
+        fields.append(_SERVER_FIELD)
+    if b"date" not in names:
+        fields.append((b"date", date.now()))
+    fields.append(via)
     return ResponseHead(head.status, fields)
 
 
-def interim(head: ResponseHead, mapping: ReverseMapping) -> ResponseHead:
+def interim(head: ResponseHead, way_back: WayBack) -> ResponseHead:
     """Return a backend's interim head for the client."""
-    fields = _mapped(head.fields, mapping)[0]
+    fields, _ = _mapped(head.fields, way_back)
     # RFC 9110, 8.6: a length in a 1xx means nothing, and must not be taken for the final response's.
     return ResponseHead(head.status, [field for field in fields if field[0] != b"content-length"])
 
@@ -175,30 +218,23 @@ def trailers(fields: Fields) -> Fields:
 _NOT_IN_TRAILERS = HOP_BY_HOP | _FORWARDED | _DISGUISED | {b"x-request-id", b"via", b"alt-svc"}
 
 
-def _mapped(fields: Fields, mapping: ReverseMapping) -> tuple[Fields, bytes, bool, bool]:
-    """Return the fields that pass, the Via so far, and whether there are Server and Date."""
+def _mapped(fields: Fields, way_back: WayBack) -> tuple[Fields, tuple[bytes, bytes]]:
+    """Return the fields that pass, mapped back, and the Via to put on."""
     passed: Fields = []
     options = via = b""
-    has_server = has_date = False
     for field in fields:
         name = field[0]
         if name not in _RESPONSE:
             passed.append(field)
-        elif name == b"date":
-            has_date = True
-            passed.append(field)
-        elif name == b"server":
-            has_server = True
-            passed.append(field)
         elif name in _MAPPED:
-            passed.append((name, _map(name, field[1], mapping)))
+            passed.append((name, _map(name, field[1], way_back())))
         elif name == b"via":
             via = _listed(via, field[1])
         elif name == b"connection":
             options = options + field[1] + b","
     if options:
         passed = _without_named(passed, options)
-    return passed, via, has_server, has_date
+    return passed, (b"via", _listed(via, _VIA_BACKEND))
 
 
 def _map(name: bytes, value: bytes, mapping: ReverseMapping) -> bytes:

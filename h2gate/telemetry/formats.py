@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quote
 from typing import Protocol
 
@@ -76,30 +77,36 @@ Format = Callable[[Entry], bytes]
 def combined(entry: Entry) -> bytes:
     """Return the line, its newline included."""
     request = entry.request
+    method, target, request_id = request.method, request.target or request.path, entry.request_id
     referer = user_agent = b"-"
     for name, value in request.fields:
         if name == b"user-agent":
-            user_agent = _escape(value)
+            user_agent = value
         elif name == b"referer":
-            referer = _escape(value)
+            referer = value
+    # One look at all that the client wrote: 0.3 us, where five are 0.9.
+    if b"".join((method, target, referer, user_agent, request_id)).translate(None, _PLAIN):
+        method, target, request_id = _escape(method), _escape(target), _escape(request_id)
+        referer, user_agent = _escape(referer), _escape(user_agent)
     failure, endpoint = entry.failure, entry.endpoint
-    return (b'%s - - %s "%s %s %s" %d %s "%s" "%s" rt=%.3f ht=%s qt=%s ep=%s retries=%d id=%s reason=%s\n') % (
-        entry.client.address.encode("ascii"),
+    head_seconds, queued_seconds, sent = entry.head_seconds, entry.queued_seconds, entry.bytes_sent
+    return (b'%b - - %b "%b %b %b" %d %b "%b" "%b" rt=%.3f ht=%b qt=%b ep=%b retries=%d id=%b reason=%b\n') % (
+        entry.client.log_address,
         _apache_time(int(entry.began)),
-        _escape(request.method),
-        _escape(request.target or request.path),
+        method,
+        target,
         request.version,
         entry.status,
         # Apache's %b: a dash where there was no body.
-        b"%d" % entry.bytes_sent if entry.bytes_sent else b"-",
+        b"%d" % sent if sent else b"-",
         referer,
         user_agent,
         entry.total_seconds,
-        _seconds(entry.head_seconds),
-        _seconds(entry.queued_seconds),
-        b"-" if endpoint is None else _word(endpoint),
+        b"-" if head_seconds is None else b"%.3f" % head_seconds,
+        b"-" if queued_seconds is None else b"%.3f" % queued_seconds,
+        b"-" if endpoint is None else _endpoint_word(endpoint),
         entry.retries,
-        _escape(entry.request_id),
+        request_id,
         b"-" if failure is None else _word(failure.word),
     )
 
@@ -154,8 +161,8 @@ def _word(text: str) -> bytes:
     return b'"' + value + b'"' if b" " in value or b'"' in value or not value else value
 
 
-def _seconds(value: float | None) -> bytes:
-    return b"-" if value is None else b"%.3f" % value
+# There are few endpoints, and each line names one.
+_endpoint_word = lru_cache(maxsize=256)(_word)
 
 
 def _number(value: float | None) -> str:

@@ -55,6 +55,7 @@ class Acceptor:
         self._listener.socket.close()
 
     def _ready(self) -> None:
+        self._front.deadlines.refresh()
         for _ in range(BATCH):
             try:
                 sock, address = self._listener.socket.accept()

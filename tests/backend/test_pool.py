@@ -33,7 +33,7 @@ def answer_all(connection: Connection, stream_id: int) -> None:
 
 def connections(*loads: int, limit: int = 100) -> list[BackendConnection]:
     return [
-        SimpleNamespace(streams=range(load), can_open_stream=load < limit)  # type: ignore[misc]
+        SimpleNamespace(streams=range(load), stream_limit=limit)  # type: ignore[misc]
         for load in loads
     ]
 
@@ -77,7 +77,7 @@ def test_a_decision_never_exceeds_a_limit_and_never_leaves_a_first_request_witho
     made = connections(*loads, limit=limit)
     connection, dial = decide(made, dialing, waiting, config)
     if connection is not None:
-        assert connection.can_open_stream
+        assert len(connection.streams) < connection.stream_limit
         assert len(connection.streams) == min(loads)
     if dial:
         assert len(made) + dialing < max_connections

@@ -111,8 +111,8 @@ def test_what_is_armed_by_an_expiring_deadline_expires_in_a_later_sweep(seconds:
 def test_an_expiring_deadline_may_cancel_another_that_is_due_in_the_same_sweep() -> None:
     clock, deadlines, seen = make()
     first, second = Deadline(lambda: None), Deadline(lambda: None)
-    first.expired = lambda: (seen.append("first"), deadlines.cancel(second))  # type: ignore[assignment,func-returns-value]
-    second.expired = lambda: (seen.append("second"), deadlines.cancel(first))  # type: ignore[assignment,func-returns-value]
+    first._callback = lambda: (seen.append("first"), deadlines.cancel(second))  # type: ignore[assignment,func-returns-value]
+    second._callback = lambda: (seen.append("second"), deadlines.cancel(first))  # type: ignore[assignment,func-returns-value]
     deadlines.arm(first, 1.0)
     deadlines.arm(second, 1.0)
     clock.now += 2

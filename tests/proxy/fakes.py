@@ -104,7 +104,9 @@ class FakePool:
     """Gives a lease at once, or lets requests wait while `is_full`."""
 
     def __init__(self, url: str) -> None:
-        self.endpoint = SimpleNamespace(name=url, url=EndpointUrl.parse(url))
+        parsed = EndpointUrl.parse(url)
+        scheme = b"https" if parsed.tls else b"http"
+        self.endpoint = SimpleNamespace(name=url, scheme=scheme, authority=parsed.authority)
         self.is_full = False
         self.is_reused = False
         self.waiting: list[Exchange] = []

@@ -43,7 +43,8 @@ def forwarded(head: RequestHead) -> dict[bytes, list[bytes]]:
 
 
 def responded(fields: Fields, status: int = 200) -> ResponseHead:
-    return rewrite.response(ResponseHead(status, list(fields)), MAPPING, DATE)
+    date: Any = SimpleNamespace(now=lambda: DATE)
+    return rewrite.response(ResponseHead(status, list(fields)), lambda: MAPPING, date)
 
 
 # Requests
@@ -345,7 +346,7 @@ def test_all_fields_with_urls_are_mapped_back() -> None:
 
 def test_an_interim_head_is_mapped_and_gets_nothing_added() -> None:
     fields: Fields = [(b"link", b"</base/x>; rel=preload"), (b"connection", b"close"), (b"content-length", b"5")]
-    head = rewrite.interim(ResponseHead(103, fields), MAPPING)
+    head = rewrite.interim(ResponseHead(103, fields), lambda: MAPPING)
     assert head == ResponseHead(103, [(b"link", b"</app/x>; rel=preload")])
 
 

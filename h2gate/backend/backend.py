@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from ssl import SSLContext
 
-from h2gate.backend.balancer import CHOOSERS, choose
+from h2gate.backend.balancer import BALANCERS
 from h2gate.backend.endpoint import Endpoint
 from h2gate.backend.pool import Pool
 from h2gate.config.model import Backend as BackendConfig
@@ -21,7 +21,7 @@ from h2gate.protocol.contract import Http2ClientEngine
 class Backend:
     """`tls_context` is needed where an endpoint is `h2://`."""
 
-    __slots__ = ("_chooser", "_clock", "_pool_of", "endpoints", "name", "pools")
+    __slots__ = ("_balancer", "_deadlines", "_only", "_pool_of", "endpoints", "name", "pools")
 
     def __init__(
         self,
@@ -33,8 +33,7 @@ class Backend:
         tls_context: SSLContext | None,
     ) -> None:
         self.name = name
-        self._clock = reactor.deadlines.clock
-        self._chooser = CHOOSERS[config.balance]
+        self._deadlines = reactor.deadlines
         self.endpoints = tuple(Endpoint(endpoint) for endpoint in config.endpoints)
         self._pool_of: dict[Endpoint, Pool] = {}
         for endpoint in self.endpoints:
@@ -44,13 +43,15 @@ class Backend:
                 tls, server_name = tls_context, config.tls.server_name or endpoint.url.host
             self._pool_of[endpoint] = Pool(endpoint, config.pool, reactor, flush_queue, make_engine, tls, server_name)
         self.pools = tuple(self._pool_of.values())
+        self._balancer = BALANCERS[config.balance](self.endpoints)
+        self._only = self.pools[0] if len(self.pools) == 1 else None
 
     def __repr__(self) -> str:
         return f"<Backend {self.name} {list(self.pools)}>"
 
     def choose(self, tried: Sequence[Endpoint]) -> Pool:
         """Return the pool for a request that has been tried on the endpoints `tried`."""
-        return self._pool_of[choose(self._chooser, self.endpoints, tried, self._clock())]
+        return self._only or self._pool_of[self._balancer.choose(tried, self._deadlines.now)]
 
     def preconnect(self) -> None:
         """Dial one connection per endpoint."""

@@ -60,7 +60,6 @@ class Endpoint:
         "_has_probe",
         "_skip_until",
         "authority",
-        "current_weight",
         "failures",
         "in_use",
         "name",
@@ -77,7 +76,6 @@ class Endpoint:
         self.scheme = b"https" if config.url.tls else b"http"
         self.authority = config.url.authority
         self.weight = config.weight
-        self.current_weight = 0
         self.in_use = 0
         self.state = ENDPOINT.initial
         self.failures = 0

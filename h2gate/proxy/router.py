@@ -1,7 +1,8 @@
 """Which route a request takes, and the path it has behind it.
 
-Owns the compiled routes. The rule: routes are asked in the operator's order and the first that matches wins, on
-the normalized path (`path.normalize`) and nothing else: what was matched is what the backend gets.
+Owns the compiled routes. The rule: the first route in the operator's order that matches wins, on the normalized path
+(`path.normalize`) and nothing else: what was matched is what the backend gets. To find it not all are asked but
+those that an index by host and path leaves: the cost is the same for one route and for a thousand.
 
 Paths are mapped as Apache's ProxyPass does: the matched prefix is replaced by the backend URL's path as plain text, no
 slash is added or taken away (`/app/` to `/base/`). A `regex:` route has no such prefix: the whole path is `rest`, and
@@ -95,24 +96,103 @@ class Found(NamedTuple):
     rest: bytes
 
 
+# What follows a prefix of whole segments: nothing, or the next segment.
+_SEGMENT_ENDS = (b"", b"/")
+
+
+class _PathIndex:
+    """Routes by what their paths must be. Each list is in the operator's order."""
+
+    __slots__ = ("_exact", "_lengths", "_prefixes", "_searched")
+
+    def __init__(self) -> None:
+        self._exact: dict[bytes, list[CompiledRoute]] = {}
+        self._prefixes: dict[bytes, list[CompiledRoute]] = {}
+        # Of the prefixes: few, however many routes there are.
+        self._lengths: list[int] = []
+        # Regular expressions have to be tried one by one.
+        self._searched: list[CompiledRoute] = []
+
+    def add(self, route: CompiledRoute) -> None:
+        if route.prefix is not None:
+            self._prefixes.setdefault(route.prefix, []).append(route)
+            if len(route.prefix) not in self._lengths:
+                self._lengths.append(len(route.prefix))
+        elif route.exact is not None:
+            self._exact.setdefault(route.exact, []).append(route)
+        else:
+            self._searched.append(route)
+
+    def first(self, method: bytes, path: bytes, best: CompiledRoute | None) -> CompiledRoute | None:
+        """Return the first route for the request, or `best` if that stands before it."""
+        for size in self._lengths:
+            routes = self._prefixes.get(path[:size])
+            # `/app` as a prefix ends at a segment's end; `/app/` and `/` bring the end along.
+            if routes is not None and (path[size - 1 : size] == b"/" or path[size : size + 1] in _SEGMENT_ENDS):
+                best = _first_of(routes, method, best)
+        if self._exact and path in self._exact:
+            best = _first_of(self._exact[path], method, best)
+        for route in self._searched:
+            if best is not None and best.index < route.index:
+                break
+            assert route.path_matches is not None
+            if (route.methods is None or method in route.methods) and route.path_matches(path):
+                return route
+        return best
+
+
+def _first_of(routes: list[CompiledRoute], method: bytes, best: CompiledRoute | None) -> CompiledRoute | None:
+    for route in routes:
+        if best is not None and best.index < route.index:
+            return best
+        if route.methods is None or method in route.methods:
+            return route
+    return best
+
+
 class Router:
     """The routes of a config, in order."""
 
-    __slots__ = ("routes",)
+    __slots__ = ("_any_host", "_hosts", "_wildcards", "routes")
 
     def __init__(self, config: Config) -> None:
         self.routes = tuple(CompiledRoute(config, route, index) for index, route in enumerate(config.routes))
+        self._any_host = _PathIndex()
+        self._hosts: dict[bytes, _PathIndex] = {}
+        # `*.example.com` by `example.com`.
+        self._wildcards: dict[bytes, _PathIndex] = {}
+        for route, compiled in zip(config.routes, self.routes, strict=True):
+            host = route.match.host
+            if host is None:
+                index = self._any_host
+            else:
+                index = (self._wildcards if host.is_wildcard else self._hosts).setdefault(host.name, _PathIndex())
+            index.add(compiled)
 
     def find(self, method: bytes, authority: bytes, path: bytes) -> Found | None:
         """Return the first route for the request, None if there is none."""
-        host = split_authority(authority)[0]
-        for route in self.routes:
-            if route.methods is not None and method not in route.methods:
-                continue
-            found = _match(route, host, path)
-            if found is not None:
-                return found
-        return None
+        best = self._any_host.first(method, path, None)
+        if self._hosts or self._wildcards:
+            best = self._first_by_host(method, authority, path, best)
+        if best is None:
+            return None
+        size = len(path) if best.exact is not None else len(best.prefix or b"")
+        return Found(best, path[:size], path[size:])
+
+    def _first_by_host(
+        self, method: bytes, authority: bytes, path: bytes, best: CompiledRoute | None
+    ) -> CompiledRoute | None:
+        host = split_authority(authority)[0].lower().removesuffix(b".")
+        index = self._hosts.get(host)
+        if index is not None:
+            best = index.first(method, path, best)
+        if self._wildcards:
+            while host:
+                host = host.partition(b".")[2]
+                index = self._wildcards.get(host)
+                if index is not None:
+                    best = index.first(method, path, best)
+        return best
 
     def allowed_methods(self, authority: bytes, path: bytes) -> tuple[bytes, ...]:
         """Return the methods of routes that match but for the method: () means 404, others 405 with Allow."""
@@ -164,7 +244,7 @@ def _compile(redirect: Redirect) -> CompiledRedirect:
 
 
 def _match(route: CompiledRoute, host: bytes, path: bytes) -> Found | None:
-    """Test host and path. Plain attributes and byte compares: 0.3 us for a route that does not match."""
+    """Test host and path."""
     prefix = route.prefix
     if prefix is not None:
         if not path.startswith(prefix):

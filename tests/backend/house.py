@@ -128,6 +128,11 @@ class House:
         assert isinstance(clock, Clock)
         return clock
 
+    def later(self, seconds: float) -> None:
+        """Let time pass in which nothing happens: no deadline is looked at."""
+        self.clock.now += seconds
+        self.reactor.deadlines.refresh()
+
     def fake(self, **arguments: Any) -> FakeBackend:
         fake = FakeBackend(self.reactor, **arguments)
         self._fakes.append(fake)

@@ -48,7 +48,7 @@ def test_an_endpoint_that_refuses_is_skipped_and_found_again(house: House) -> No
         while broken.state is EndpointState.UP:
             house.settled(house.request(backend.choose([])))
         assert all(backend.choose([]).endpoint is not broken for _ in range(20))
-        house.clock.now += 2
+        house.later(2)
         probes = [request for _ in range(4) if (request := house.request(backend.choose([]))).stream is None]
         assert len(probes) == 1
         house.settled(*probes)

@@ -408,7 +408,7 @@ def test_a_dial_that_fails_while_others_serve_lets_the_waiting_wait(house: House
     assert pool.dialing == 0
     more = house.request(pool)
     assert pool.dialing == 0, "not before the pause is over"
-    house.clock.now += 2
+    house.later(2)
     last = house.request(pool)
     assert pool.dialing == 1, "one probe for all of them"
     fake.only.respond(1)
@@ -490,7 +490,7 @@ def test_an_old_connection_drains_and_another_takes_its_place(house: House, limi
     run_until(lambda: fake.requests == 1)
     fake.answer = answer_all
     if limit == "age":
-        house.clock.now += 111
+        house.later(111)
         pool.tidy(house.clock.now)
     else:
         # 5 +-10 %, one of which is running

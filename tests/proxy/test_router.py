@@ -215,7 +215,11 @@ def oracle(routes: list[tuple[str, str | None, tuple[str, ...] | None]], method:
     for index, (pattern, wanted, methods) in enumerate(routes):
         if methods is not None and method not in methods:
             continue
-        if wanted is not None and wanted != host.partition(":")[0].lower():
+        if wanted is not None and not names(wanted, host.partition(":")[0].lower()):
+            continue
+        if pattern.startswith("regex:^"):
+            if path.startswith(pattern.removeprefix("regex:^")):
+                return index
             continue
         if pattern.startswith("exact:"):
             if path == pattern.removeprefix("exact:"):
@@ -231,18 +235,28 @@ def oracle(routes: list[tuple[str, str | None, tuple[str, ...] | None]], method:
     return -1
 
 
+def names(wanted: str, host: str) -> bool:
+    if wanted.startswith("*."):
+        have, want = host.split("."), wanted.split(".")[1:]
+        return len(have) > len(want) and have[-len(want) :] == want
+    return wanted == host
+
+
 segments = st.lists(st.sampled_from(["a", "ab", "b", "%41"]), max_size=3)
 paths = st.builds(
     lambda parts, slash: ("/" + "/".join(parts)) + ("/" if slash and parts else ""), segments, st.booleans()
 )
-patterns = st.builds(lambda exact, path: ("exact:" if exact else "") + path, st.booleans(), paths).filter(
+patterns = st.builds(lambda kind, path: kind + path, st.sampled_from(["", "exact:", "regex:^"]), paths).filter(
     lambda text: "%41" not in text
 )
 methods = st.sampled_from(["GET", "PUT", "POST"])
-hosts = st.sampled_from(["a.example", "b.example"])
+hosts = st.sampled_from(["a.example", "b.example", "x.a.example"])
+wanted_hosts = hosts | st.sampled_from(["*.example", "*.a.example"])
 tables = st.lists(
     st.tuples(
-        patterns, st.none() | hosts, st.none() | st.lists(methods, min_size=1, max_size=2, unique=True).map(tuple)
+        patterns,
+        st.none() | wanted_hosts,
+        st.none() | st.lists(methods, min_size=1, max_size=2, unique=True).map(tuple),
     ),
     min_size=1,
     max_size=6,

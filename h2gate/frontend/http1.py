@@ -92,7 +92,8 @@ class Http1Session(ClientSession):
         self._is_closed = False
         # Bytes dropped of the rest of an answered request; None: no such rest is awaited.
         self._discarded: int | None = None
-        # For the next request's head; not armed while a request runs.
+        # For the next request's head. What it finds under way when it expires is none of its business, so that it need
+        # not be taken back for each request.
         self._wait = Deadline(self._waited_too_long)
         front.deadlines.arm(self._wait, front.timeouts.request_head)
 
@@ -103,11 +104,12 @@ class Http1Session(ClientSession):
     # What the transport calls
 
     def on_bytes(self, data: bytes) -> None:
-        if self.stream is None and not self._has_begun_head:
+        events = self.engine.receive(data)
+        if not events and self.stream is None and not self._has_begun_head:
             self._has_begun_head = True
             if not self._is_first:
                 self.front.deadlines.arm(self._wait, self.front.timeouts.request_head)
-        self._handle(self.engine.receive(data))
+        self._handle(events)
         self.front.flush_queue.run()
 
     def on_writable(self) -> None:
@@ -151,7 +153,6 @@ class Http1Session(ClientSession):
         self.mark()
 
     def _begin(self, stream_id: int) -> Http1Stream:
-        self.front.deadlines.cancel(self._wait)
         self._is_first = False
         self._has_begun_head = False
         if self.front.is_draining:
@@ -253,6 +254,8 @@ class Http1Session(ClientSession):
     # Ends
 
     def _waited_too_long(self) -> None:
+        if self.stream is not None and self._discarded is None:
+            return
         if self._has_begun_head and self._discarded is None:
             self._reject(self.engine.abandon_request(), None, Failure(Reason.REQUEST_TIMEOUT))
             self.mark()

@@ -69,8 +69,12 @@ class Http2Stream:
         self._sent(end_stream)
 
     def send_data(self, data: bytes, end_stream: bool) -> None:
-        self.session.engine.send_data(self.id, data, end_stream)
-        self._sent(end_stream)
+        session = self.session
+        session.engine.send_data(self.id, data, end_stream)
+        if end_stream:
+            self._sent(end_stream)
+        elif not session.is_marked:
+            session.mark()
 
     def send_trailers(self, fields: Fields) -> None:
         self.session.engine.send_trailers(self.id, fields)

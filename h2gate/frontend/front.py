@@ -35,6 +35,7 @@ class Front:
     """Sessions add themselves to `sessions` and take themselves out when they are closed."""
 
     __slots__ = (
+        "_count",
         "deadlines",
         "flush_queue",
         "handler",
@@ -56,7 +57,9 @@ class Front:
         limits: Limits,
         make_http1: Callable[[bytes], Http1ServerEngine],
         make_http2: Callable[[], Http2ServerEngine],
+        count: Callable[[int], None],
     ) -> None:
+        """`count` is told how many sessions there are, whenever that changes."""
         self.reactor = reactor
         self.deadlines: Deadlines = reactor.deadlines
         self.flush_queue = flush_queue
@@ -66,10 +69,12 @@ class Front:
         self.make_http1 = make_http1
         self.make_http2 = make_http2
         self.sessions: set[Session] = set()
+        self._count = count
         self.is_draining = False
 
     def opened(self, session: Session) -> None:
         self.sessions.add(session)
+        self._count(len(self.sessions))
 
     def replaced(self, session: Session, by: Session) -> None:
         """The same connection goes on under another protocol."""
@@ -78,6 +83,7 @@ class Front:
 
     def closed(self, session: Session) -> None:
         self.sessions.discard(session)
+        self._count(len(self.sessions))
 
     def drain(self, within: float = 0.0) -> None:
         self.is_draining = True

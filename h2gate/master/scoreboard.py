@@ -20,6 +20,9 @@ ROWS = 4096
 # One row is a cache line: workers do not slow each other down by counting.
 _WORDS_PER_ROW = 8
 _WORD_BYTES = 8
+# How many free rows in a row (a generation that has left) end the look for others of a generation. To miss some costs
+# no more than an even spread of connections.
+_WIDEST_HOLE = 64
 _PID, _GENERATION, _PHASE, _BEAT_NS, _CONNECTIONS, _ACTIVE, _REQUESTS = range(7)
 
 
@@ -47,17 +50,20 @@ class Standing:
 class Seat:
     """One row: the worker writes it as a `handover.Row`, the master reads it."""
 
-    __slots__ = ("_first", "_words", "index")
+    __slots__ = ("_first", "_others", "_words", "index")
 
     def __init__(self, words: memoryview, index: int) -> None:
         self.index = index
         self._words = words
         self._first = index * _WORDS_PER_ROW
+        # Where the rows of the generation's other workers begin, as of the last beat.
+        self._others: list[int] = []
 
     # written by the worker
 
     def beat(self) -> None:
         self._words[self._first + _BEAT_NS] = time.monotonic_ns()
+        self._others = self._find_others()
 
     def serving(self) -> None:
         self.beat()
@@ -66,20 +72,46 @@ class Seat:
     def draining(self) -> None:
         self._words[self._first + _PHASE] = Phase.DRAINING
 
-    def count(self, connections: int, active: int, requests: int) -> None:
+    def count(self, active: int, requests: int) -> None:
         words, first = self._words, self._first
-        words[first + _CONNECTIONS] = connections
         words[first + _ACTIVE] = active
         words[first + _REQUESTS] = requests
+
+    def connected(self, connections: int) -> None:
+        self._words[self._first + _CONNECTIONS] = connections
+
+    def is_ahead(self) -> bool:
+        words, own = self._words, self._words[self._first + _CONNECTIONS]
+        return any(
+            words[other + _CONNECTIONS] < own and words[other + _PHASE] == Phase.SERVING for other in self._others
+        )
+
+    def _find_others(self) -> list[int]:
+        """Look through the rows that are in use: they are taken from the first on, and freed ones are taken again."""
+        words, generation = self._words, self._words[self._first + _GENERATION]
+        others: list[int] = []
+        free = 0
+        for first in range(0, len(words), _WORDS_PER_ROW):
+            if words[first + _PID] == 0:
+                free += 1
+                if free > _WIDEST_HOLE:
+                    break
+                continue
+            free = 0
+            if words[first + _GENERATION] == generation and first != self._first:
+                others.append(first)
+        return others
 
     # written by the master, before the worker runs
 
     def occupy(self, generation: int) -> None:
-        """Clear the row for a new worker, whose first beat is its birth."""
-        for word in range(_WORDS_PER_ROW):
-            self._words[self._first + word] = 0
+        """Take the row, a clear one, for a new worker, whose first beat is its birth."""
         self._words[self._first + _GENERATION] = generation
         self.beat()
+
+    def clear(self) -> None:
+        for word in range(_WORDS_PER_ROW):
+            self._words[self._first + word] = 0
 
     def name(self, pid: int) -> None:
         self._words[self._first + _PID] = pid
@@ -121,6 +153,7 @@ class Scoreboard:
     def free(self, seat: Seat) -> None:
         """Give a row back, once its worker has been reaped: no late store can reach the next one."""
         self._taken.remove(seat.index)
+        seat.clear()
 
     def close(self) -> None:
         self._words.release()

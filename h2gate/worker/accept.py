@@ -14,11 +14,14 @@ from typing import Any
 from h2gate.contract import Client
 from h2gate.frontend.front import Front
 from h2gate.frontend.serve import serve
-from h2gate.handover import BoundListener
+from h2gate.handover import BoundListener, Row
 from h2gate.net.deadlines import Deadline
 
 # A whole burst in one worker would leave the others idle and delay what it already serves.
 BATCH = 8
+# A worker that has more connections than another waits so long before it takes one more: the other, if it is not busy,
+# takes it first. Without this, one of two workers gets nearly all clients that connect in the same moment.
+YIELD_SECONDS = 0.002
 # With no descriptor left, accepting again at once would spin.
 PAUSE_SECONDS = 0.5
 
@@ -30,16 +33,29 @@ _log = logging.getLogger("h2gate")
 class Acceptor:
     """Accepts on one listener until it is closed."""
 
-    __slots__ = ("_front", "_is_exhausted", "_listener", "_local_port", "_pause", "_scheme", "_trusted", "_watcher")
+    __slots__ = (
+        "_front",
+        "_is_exhausted",
+        "_listener",
+        "_local_port",
+        "_pause",
+        "_row",
+        "_scheme",
+        "_trusted",
+        "_watcher",
+        "_yield",
+    )
 
-    def __init__(self, front: Front, listener: BoundListener) -> None:
+    def __init__(self, front: Front, listener: BoundListener, row: Row) -> None:
         self._front = front
+        self._row = row
         self._listener = listener
         self._scheme = b"https" if listener.tls is not None else b"http"
         self._trusted = [ip_network(str(network)) for network in listener.config.trusted_proxies]
         name = listener.socket.getsockname()
         self._local_port = name[1] if isinstance(name, tuple) else 0
         self._pause = Deadline(self.start)
+        self._yield: Any = None
         self._watcher: Any = front.reactor.loop.io(listener.socket.fileno(), 1)
         # Said already; not again before a connection has been accepted.
         self._is_exhausted = False
@@ -50,6 +66,8 @@ class Acceptor:
     def close(self) -> None:
         """Accept no more. What waits in the backlog is for other workers: the socket is theirs too."""
         self._front.deadlines.cancel(self._pause)
+        if self._yield is not None:
+            self._yield.close()
         self._watcher.stop()
         self._watcher.close()
         self._listener.socket.close()
@@ -57,16 +75,35 @@ class Acceptor:
     def _ready(self) -> None:
         self._front.deadlines.refresh()
         for _ in range(BATCH):
-            try:
-                sock, address = self._listener.socket.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            if self._row.is_ahead():
+                self._watcher.stop()
+                self._yield = self._front.reactor.loop.timer(YIELD_SECONDS)
+                self._yield.start(self._yielded)
                 return
-            except OSError as error:
-                self._failed(error)
+            if not self._accept():
                 return
-            self._is_exhausted = False
-            sock.setblocking(False)
-            serve(self._front, sock, self._client(sock, address), self._listener.tls)
+
+    def _yielded(self) -> None:
+        """Nobody else may have had the time: take one, so that it does not wait for ever."""
+        self._front.deadlines.refresh()
+        self._yield.close()
+        self._yield = None
+        self.start()
+        self._accept()
+
+    def _accept(self) -> bool:
+        """Accept one connection if there is one, and return whether there may be another."""
+        try:
+            sock, address = self._listener.socket.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return False
+        except OSError as error:
+            self._failed(error)
+            return False
+        self._is_exhausted = False
+        sock.setblocking(False)
+        serve(self._front, sock, self._client(sock, address), self._listener.tls)
+        return True
 
     def _failed(self, error: OSError) -> None:
         address = self._listener.config.address

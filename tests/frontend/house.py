@@ -94,6 +94,8 @@ class House:
         self.handler = Handler()
         config = config_of({"timeouts": timeouts or {}, "limits": limits or {}})
         self.limits = config.limits
+        # Of sessions, as told.
+        self.counts: list[int] = []
         self.front = Front(
             self.reactor,
             self.flush_queue,
@@ -102,6 +104,7 @@ class House:
             self.limits,
             lambda scheme: http1.server_engine(Http1Settings(), scheme),
             lambda: http2.server_engine(Http2Settings(max_streams=10, stream_window=self.limits.stream_window)),
+            self.counts.append,
         )
         self._timer = self.loop.timer(TICK_SECONDS, TICK_SECONDS)
         self._timer.start(self._tick)

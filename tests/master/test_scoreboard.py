@@ -30,7 +30,8 @@ def test_what_a_worker_writes_the_master_reads_over_the_fork(board):
 
     def child():
         seat.serving()
-        seat.count(3, 2, 1_000_000_000_000)
+        seat.connected(3)
+        seat.count(2, 1_000_000_000_000)
         seat.draining()
 
     assert in_child(child) == 0
@@ -55,7 +56,8 @@ def test_a_row_that_was_freed_is_clear_for_the_next_one(board):
     seat = board.take(1)
     seat.name(99)
     seat.serving()
-    seat.count(1, 2, 3)
+    seat.connected(1)
+    seat.count(2, 3)
     board.free(seat)
     again = board.take(2)
     assert again.index == seat.index
@@ -78,11 +80,42 @@ def test_rows_do_not_touch_each_other(rows):
     scoreboard = Scoreboard(rows=20)
     seats = [scoreboard.take(number) for number in range(len(rows))]
     for seat, row in zip(seats, rows, strict=True):
-        seat.count(*row)
+        seat.connected(row[0])
+        seat.count(*row[1:])
     for number, (seat, row) in enumerate(zip(seats, rows, strict=True)):
         read = seat.read()
         assert (read.generation, read.connections, read.active, read.requests) == (number, *row)
     scoreboard.close()
+
+
+def serving(board, generation, pid, connections):
+    seat = board.take(generation)
+    seat.name(pid)
+    seat.serving()
+    seat.connected(connections)
+    return seat
+
+
+def test_a_worker_is_ahead_while_another_of_its_generation_that_serves_has_fewer_connections(board):
+    first, second = serving(board, 1, 11, 5), serving(board, 1, 12, 4)
+    serving(board, 2, 13, 0)
+    for seat in (first, second):
+        seat.beat()
+    assert first.is_ahead()
+    assert not second.is_ahead()
+    second.connected(6)
+    assert not first.is_ahead()
+    second.draining()
+    second.connected(0)
+    assert not first.is_ahead(), "who drains accepts nothing"
+
+
+def test_a_worker_that_died_leaves_nobody_ahead_once_it_is_reaped(board):
+    first, dead = serving(board, 1, 11, 5), serving(board, 1, 12, 0)
+    first.beat()
+    assert first.is_ahead()
+    board.free(dead)
+    assert not first.is_ahead()
 
 
 def test_four_generations_of_the_most_workers_find_room():

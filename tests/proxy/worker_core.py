@@ -604,6 +604,7 @@ class Core:
             lambda: http2.server_engine(
                 Http2Settings(max_streams=20, stream_window=WINDOW, connection_window=CLIENT_CONNECTION_WINDOW)
             ),
+            lambda count: None,
         )
         self.clients: list[Http1Client | Http2Client] = []
 

@@ -4,6 +4,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -15,6 +16,16 @@ from h2gate.worker import accept
 from h2gate.worker.accept import Acceptor
 from tests.frontend.house import House
 from tests.support.configs import config_of
+
+
+class Row:
+    """Only what an acceptor asks."""
+
+    def __init__(self, *ahead: bool) -> None:
+        self.ahead = list(ahead)
+
+    def is_ahead(self) -> bool:
+        return self.ahead.pop(0) if self.ahead else False
 
 
 @pytest.fixture
@@ -50,7 +61,7 @@ def accepted(house: House, acceptor: Acceptor, sock: socket.socket) -> Client:
 def test_a_clients_facts_come_from_its_socket(house: House) -> None:
     sock = listening(socket.AF_INET, ("127.0.0.1", 0))
     port = sock.getsockname()[1]
-    client = accepted(house, Acceptor(house.front, BoundListener(listener("127.0.0.1:1"), sock, None)), sock)
+    client = accepted(house, Acceptor(house.front, BoundListener(listener("127.0.0.1:1"), sock, None), Row()), sock)
     assert (client.address, client.local_port, client.scheme) == ("127.0.0.1", port, b"http")
     assert client.port > 0
     assert not client.is_trusted
@@ -59,7 +70,7 @@ def test_a_clients_facts_come_from_its_socket(house: House) -> None:
 @pytest.mark.parametrize(("network", "is_trusted"), [("127.0.0.0/8", True), ("127.0.0.2", False), ("::1", False)])
 def test_only_peers_in_the_listed_networks_are_trusted(house: House, network: str, is_trusted: bool) -> None:
     sock = listening(socket.AF_INET, ("127.0.0.1", 0))
-    acceptor = Acceptor(house.front, BoundListener(listener("127.0.0.1:1", network), sock, None))
+    acceptor = Acceptor(house.front, BoundListener(listener("127.0.0.1:1", network), sock, None), Row())
     assert accepted(house, acceptor, sock).is_trusted is is_trusted
 
 
@@ -69,7 +80,7 @@ def test_an_ipv4_client_of_an_ipv6_listener_is_told_by_its_ipv4_address(house: H
     sock.bind(("::", 0))
     sock.listen()
     sock.setblocking(False)
-    acceptor = Acceptor(house.front, BoundListener(listener("[::]:1", "127.0.0.0/8"), sock, None))
+    acceptor = Acceptor(house.front, BoundListener(listener("[::]:1", "127.0.0.0/8"), sock, None), Row())
     acceptor.start()
     with socket.create_connection(("127.0.0.1", sock.getsockname()[1])) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -81,7 +92,7 @@ def test_an_ipv4_client_of_an_ipv6_listener_is_told_by_its_ipv4_address(house: H
 def test_a_unix_client_has_no_address(house: House, tmp_path: Path) -> None:
     path = str(tmp_path / "gate.sock")
     sock = listening(socket.AF_UNIX, path)
-    client = accepted(house, Acceptor(house.front, BoundListener(listener(f"unix:{path}"), sock, None)), sock)
+    client = accepted(house, Acceptor(house.front, BoundListener(listener(f"unix:{path}"), sock, None), Row()), sock)
     assert (client.address, client.port, client.local_port, client.is_trusted) == ("unix:", 0, 0, False)
 
 
@@ -108,7 +119,7 @@ def test_without_descriptors_accepting_pauses_and_says_so_once(
     monkeypatch.setattr(accept, "PAUSE_SECONDS", 0.2)
     sock = listening(socket.AF_INET, ("127.0.0.1", 0))
     exhausted = Exhausted(sock)
-    acceptor = Acceptor(house.front, BoundListener(listener("127.0.0.1:1"), exhausted, None))  # type: ignore[arg-type]
+    acceptor = Acceptor(house.front, BoundListener(listener("127.0.0.1:1"), exhausted, None), Row())  # type: ignore[arg-type]
     acceptor.start()
     with caplog.at_level(logging.ERROR, "h2gate"), socket.create_connection(sock.getsockname()) as client:
         house.wait_for(lambda: exhausted.calls == 2, "a second look after the pause")
@@ -119,3 +130,22 @@ def test_without_descriptors_accepting_pauses_and_says_so_once(
     messages = [record.getMessage() for record in caplog.records]
     message = "127.0.0.1:1: cannot accept (Too many open files): raise LimitNOFILE or the memory limit"
     assert messages == [message]
+
+
+def test_a_worker_that_is_ahead_lets_others_go_first_and_takes_what_they_leave(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accept, "YIELD_SECONDS", 0.05)
+    sock = listening(socket.AF_INET, ("127.0.0.1", 0))
+    row = Row(True, True, True)
+    acceptor = Acceptor(house.front, BoundListener(listener("127.0.0.1:1"), sock, None), row)
+    acceptor.start()
+    clients = [socket.create_connection(sock.getsockname()) for _ in range(3)]
+    started = monotonic()
+    house.wait_for(lambda: house.counts[:3] == [1, 2, 3], "all of them")
+    assert monotonic() - started > 0.12, "a pause before each of them"
+    assert row.ahead == []
+    acceptor.close()
+    for client in clients:
+        client.close()
+    house.wait_for(lambda: house.counts[3:] == [2, 1, 0], "the end of their sessions")

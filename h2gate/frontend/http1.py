@@ -237,7 +237,7 @@ class Http1Session(ClientSession):
 
     def _next(self) -> None:
         """Begin to wait for the next request, or begin it if it is there."""
-        self.stream = None
+        self._let_go()
         events = self.engine.next_request()
         self._has_begun_head = self.engine.buffered > 0
         timeouts = self.front.timeouts
@@ -274,10 +274,16 @@ class Http1Session(ClientSession):
 
     def _lost(self, failure: Failure) -> None:
         """The client is gone: tell the exchange. The transport is closed already."""
-        stream = self.stream
+        sink = None if self.stream is None else self.stream.sink
         self._close()
-        if stream is not None and stream.sink is not None:
-            stream.sink.on_client_gone(failure)
+        if sink is not None:
+            sink.on_client_gone(failure)
+
+    def _let_go(self) -> None:
+        """Forget the stream; it and its sink hold each other, and without cycles the collector finds nothing to do."""
+        if self.stream is not None:
+            self.stream.sink = None
+            self.stream = None
 
     def _finish(self) -> None:
         self.transport.finish()
@@ -286,7 +292,7 @@ class Http1Session(ClientSession):
     def _close(self) -> None:
         if not self._is_closed:
             self._is_closed = True
-            self.stream = None
+            self._let_go()
             self.front.deadlines.cancel(self._wait)
             self._stop_watching()
             self.front.closed(self)

@@ -213,13 +213,14 @@ class Http2Session(ClientSession):
                 # A request that the engine did not pass on: there is no exchange whose log line could say so.
                 self.say(f"malformed request: {event.detail}")
             return
+        sink = stream.sink
         self._forget(stream)
-        if stream.sink is not None:
+        if sink is not None:
             if event.by_peer:
                 failure = Failure(Reason.CLIENT_RESET, code_name(event.code))
             else:
                 failure = Failure(Reason.CLIENT_PROTOCOL, event.detail)
-            stream.sink.on_client_gone(failure)
+            sink.on_client_gone(failure)
 
     def _connection_failed(self, event: ConnectionFailed) -> None:
         self.say(f"HTTP/2 connection ended by {event.code.name}: {event.detail}")
@@ -272,6 +273,8 @@ class Http2Session(ClientSession):
 
     def _forget(self, stream: Http2Stream) -> None:
         del self.streams[stream.id]
+        # The two hold each other; without cycles the collector finds nothing to do.
+        stream.sink = None
         if stream.uncredited:
             self.engine.credit_connection(stream.uncredited)
             self.mark()
@@ -293,9 +296,10 @@ class Http2Session(ClientSession):
             if is_full or not self.engine.queued(stream.id):
                 stream.moved_at = now
             elif now - stream.moved_at >= front.timeouts.client_write:
+                sink = stream.sink
                 self.reset(stream, ErrorCode.CANCEL)
-                if stream.sink is not None:
-                    stream.sink.on_client_gone(Failure(Reason.CLIENT_STALL, "window stall"))
+                if sink is not None:
+                    sink.on_client_gone(Failure(Reason.CLIENT_STALL, "window stall"))
         if self.streams:
             front.deadlines.arm(self._stalls, front.timeouts.client_write / 4)
 
@@ -364,8 +368,9 @@ class Http2Session(ClientSession):
         streams, self.streams = list(self.streams.values()), {}
         self._close(politely)
         for stream in streams:
-            if stream.sink is not None:
-                stream.sink.on_client_gone(failure)
+            sink, stream.sink = stream.sink, None
+            if sink is not None:
+                sink.on_client_gone(failure)
 
     def _close(self, politely: bool) -> None:
         front = self.front

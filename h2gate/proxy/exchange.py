@@ -128,9 +128,10 @@ class Exchange(Timed):
         self._to_backend = to_backend
         if self.request_state is SideState.BODY and _expects_continue(self.request):
             self._awaits_continue = True
-            self._proxy.deadlines.arm(self, CONTINUE_SECONDS)
+            self.when = self._moved_at + CONTINUE_SECONDS
         else:
-            self._proxy.deadlines.arm(self, self._proxy.head_patience)
+            self.when = self._moved_at + self._proxy.head_patience
+        self._proxy.deadlines.run(self)
         self._acquire()
 
     def on_request_data(self, data: bytes, credit: int, end_stream: bool) -> None:
@@ -271,11 +272,10 @@ class Exchange(Timed):
 
     def on_response(self, head: ResponseHead, end_stream: bool) -> None:
         proxy = self._proxy
-        deadlines = proxy.deadlines
-        now = self._moved_at = deadlines.now
+        now = self._moved_at = proxy.deadlines.now
         self.head_seconds = now - self._started
+        self.when = now + proxy.timeouts.response_idle
         self._body.drop()
-        deadlines.arm(self, proxy.timeouts.response_idle)
         self._pass_head(rewrite.response(head, self._way_back, proxy.date), end_stream)
 
     def on_response_data(self, data: bytes, end_stream: bool) -> None:
@@ -379,7 +379,7 @@ class Exchange(Timed):
             return
         self._is_logged = True
         proxy = self._proxy
-        proxy.deadlines.cancel(self)
+        proxy.deadlines.stop(self)
         self._body.drop()
         self.total_seconds = proxy.deadlines.now - self._started
         proxy.finished(self)
@@ -399,27 +399,26 @@ class Exchange(Timed):
     # Time
 
     def expired(self) -> None:
-        """The deadline is armed coarsely; what is due is decided here, by the state and the last progress."""
+        """The deadline is set coarsely; what is due is decided here, by the state and the last progress."""
         proxy = self._proxy
         now = proxy.deadlines.now
         if self._awaits_continue:
             self._awaits_continue = False
             self.stream.send_interim(ResponseHead(100))
-            self._watch(proxy.timeouts.response_head)
+            self._watch(now + proxy.timeouts.response_head)
             return
         limit, failure = self._patience()
         due = self._moved_at + limit
         if now < due:
-            self._watch(due - now)
+            self._watch(due)
             return
         self.fail(failure)
 
-    def _watch(self, seconds: float) -> None:
-        proxy = self._proxy
+    def _watch(self, due: float) -> None:
         if self.response_state is SideState.HEAD:
             # Whose turn it is may change before the time is over, and another limit with it.
-            seconds = min(seconds, proxy.head_patience)
-        proxy.deadlines.arm(self, seconds)
+            due = min(due, self._proxy.deadlines.now + self._proxy.head_patience)
+        self.when = due
 
     def _patience(self) -> tuple[float, Failure]:
         """Return how long nothing may move now, in seconds, and what has failed if it did not."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from math import inf
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from h2gate.net.deadlines import TICK_SECONDS, Deadline, Deadlines
+from h2gate.net.deadlines import TICK_SECONDS, Deadline, Deadlines, Timed
 from tests.net.support import Clock
 
 
@@ -184,3 +186,52 @@ def test_no_deadline_is_early_lost_or_more_than_a_tick_late(steps: list[tuple[st
                 deadlines.sweep()
                 assert all(when > clock.now - TICK_SECONDS - 1e-6 for when in due.values())
         assert len(deadlines) == len(due)
+
+
+class Running(Timed):
+    """Something under way, as an exchange is."""
+
+    def __init__(self, deadlines: Deadlines, when: float, then: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
+        self.when = when
+        self.times = 0
+        self._then = then
+        deadlines.run(self)
+
+    def expired(self) -> None:
+        self.times += 1
+        self._then()
+
+
+def test_what_runs_expires_once_at_its_time_until_it_sets_another() -> None:
+    clock, deadlines, _ = make()
+    running = Running(deadlines, clock.now + 1.0)
+    advance(clock, deadlines, 0.9)
+    assert running.times == 0
+    advance(clock, deadlines, 5.0)
+    assert running.times == 1
+    running.when = clock.now + 1.0
+    advance(clock, deadlines, 1.2)
+    assert running.times == 2
+    assert len(deadlines) == 1
+    deadlines.stop(running)
+    assert len(deadlines) == 0
+
+
+@pytest.mark.parametrize("is_stopped", [True, False])
+def test_what_runs_may_stop_or_move_another_that_is_due_in_the_same_sweep(is_stopped: bool) -> None:
+    clock, deadlines, _ = make()
+    pair: list[Running] = []
+
+    def end(other: int) -> None:
+        if is_stopped:
+            deadlines.stop(pair[other])
+        else:
+            pair[other].when = inf
+
+    pair += [
+        Running(deadlines, clock.now + 1.0, lambda: end(1)),
+        Running(deadlines, clock.now + 1.0, lambda: end(0)),
+    ]
+    advance(clock, deadlines, 1.2)
+    assert sorted(running.times for running in pair) == [0, 1]

@@ -303,7 +303,7 @@ def test_a_body_that_breaks_behind_its_answer_takes_nothing_back() -> None:
 def test_the_gate_tells_a_client_to_continue_when_the_backend_is_silent_for_a_second() -> None:
     house = House()
     client, exchange = house.begin(b"POST", fields=[(b"expect", b"100-continue")], end_stream=False)
-    house.pass_time(0.8)
+    house.pass_time(0.7)
     assert client.interims == []
     house.pass_time(0.4)
     assert [head.status for head in client.interims] == [100]

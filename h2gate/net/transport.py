@@ -27,6 +27,9 @@ from h2gate.net.tls import TlsLayer, describe_tls_error
 
 READ_EVENT, WRITE_EVENT = 1, 2  # libev's
 READ_BYTES = 65_536
+# A read that fills its buffer is followed by one of four times its size, up to this: a large body then costs a quarter of
+# the turns of the loop. One that leaves nearly all of it empty brings the first size back.
+MOST_READ_BYTES = 262_144
 # What may wait in user space behind a full socket buffer; with it, one slow client holds at most
 # this and one stream window.
 HIGH_WATER_BYTES = 65_536
@@ -76,6 +79,7 @@ class Transport:
         "_outgoing",
         "_owner",
         "_reactor",
+        "_read_bytes",
         "_read_watcher",
         "_sent",
         "_socket",
@@ -97,6 +101,7 @@ class Transport:
         # Reading
         self._read_watcher = reactor.loop.io(sock.fileno(), READ_EVENT)
         self._is_paused = False
+        self._read_bytes = READ_BYTES
         self.bytes_in = 0
         # Writing
         self._write_watcher: Any = None
@@ -143,12 +148,16 @@ class Transport:
     def _readable(self) -> None:
         self._reactor.deadlines.refresh()
         try:
-            data = self._socket.recv(READ_BYTES)
+            data = self._socket.recv(self._read_bytes)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             self._lost(describe(error))
             return
+        if len(data) == self._read_bytes:
+            self._read_bytes = MOST_READ_BYTES
+        elif len(data) < READ_BYTES // 2:
+            self._read_bytes = READ_BYTES
         self._take(data)
 
     def _take(self, data: bytes) -> None:

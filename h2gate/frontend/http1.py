@@ -150,7 +150,6 @@ class Http1Session(ClientSession):
         if self._discarded is not None:
             self._go_on_discarding()
         self.adjust_reading()
-        self.mark()
 
     def _begin(self, stream_id: int) -> Http1Stream:
         self._is_first = False

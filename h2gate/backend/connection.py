@@ -207,11 +207,9 @@ class BackendConnection:
                 except Exception:
                     self._event_failed(event)
         self.mark()
-        self.pool.flush_queue.run()
 
     def on_writable(self) -> None:
         self.mark()
-        self.pool.flush_queue.run()
 
     def on_secured(self, alpn: str | None) -> None:
         raise AssertionError("a backend's transport comes with its handshake done")
@@ -222,7 +220,6 @@ class BackendConnection:
         else:
             failure = Failure(Reason.BACKEND_CLOSED, self._goaway_word or error)
         self._fail(failure)
-        self.pool.flush_queue.run()
 
     # Events
 
@@ -396,7 +393,6 @@ class BackendConnection:
     def _preface_missing(self) -> None:
         self.transport.abort()
         self._fail(Failure(Reason.CONNECT_TIMEOUT, "no SETTINGS from the backend"))
-        self.pool.flush_queue.run()
 
 
 _HANDLERS: dict[type, Callable[[BackendConnection, Any], None]] = {

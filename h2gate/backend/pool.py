@@ -280,7 +280,6 @@ class Pool:
             self._connected(outcome, max(left, PREFACE_SECONDS_AT_LEAST))
         elif isinstance(outcome, Failure):
             self._endpoint_failed(outcome)
-        self.flush_queue.run()
 
     def _connected(self, transport: Transport, preface_timeout: float) -> None:
         try:

@@ -89,10 +89,8 @@ class Front:
         self.is_draining = True
         for session in list(self.sessions):
             session.drain(within)
-        self.flush_queue.run()
 
     def shut_down(self) -> None:
         self.is_draining = True
         for session in list(self.sessions):
             session.shut_down()
-        self.flush_queue.run()

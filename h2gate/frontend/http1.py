@@ -110,11 +110,9 @@ class Http1Session(ClientSession):
             if not self._is_first:
                 self.front.deadlines.arm(self._wait, self.front.timeouts.request_head)
         self._handle(events)
-        self.front.flush_queue.run()
 
     def on_writable(self) -> None:
         self.mark()
-        self.front.flush_queue.run()
 
     def on_secured(self, alpn: str | None) -> None:
         raise AssertionError("the handshake is over before a session begins")
@@ -124,7 +122,6 @@ class Http1Session(ClientSession):
             # A client that closed only its side must not take what it has got for all there is.
             self.transport.abort()
         self._lost(Failure(Reason.CLIENT_CLOSED, error))
-        self.front.flush_queue.run()
 
     # Events
 

@@ -141,18 +141,15 @@ class Http2Session(ClientSession):
     def on_bytes(self, data: bytes) -> None:
         if self.state is not SessionState.CLOSED:
             self._handle(self.engine.receive(data))
-        self.front.flush_queue.run()
 
     def on_writable(self) -> None:
         self.mark()
-        self.front.flush_queue.run()
 
     def on_secured(self, alpn: str | None) -> None:
         raise AssertionError("the handshake is over before a session begins")
 
     def on_end(self, error: str) -> None:
         self._lost(Failure(Reason.CLIENT_CLOSED, error), politely=not self.streams)
-        self.front.flush_queue.run()
 
     # Events
 

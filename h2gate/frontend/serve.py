@@ -86,8 +86,6 @@ class Arrival:
             session.drain(0.0)
         if data:
             session.on_bytes(data)
-        else:
-            front.flush_queue.run()
 
     def _too_late(self) -> None:
         if not self._is_secured:

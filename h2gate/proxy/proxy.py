@@ -14,7 +14,6 @@ from h2gate.backend.backend import Backend
 from h2gate.config.model import Config
 from h2gate.contract import ClientStream, RequestSink
 from h2gate.errors import Failure, Reason
-from h2gate.net.flush import FlushQueue
 from h2gate.net.reactor import Reactor
 from h2gate.protocol.events import RequestHead
 from h2gate.proxy import rewrite
@@ -34,7 +33,6 @@ class Proxy:
     """The frontend's handler."""
 
     __slots__ = (
-        "_flush_queue",
         "_log",
         "_reactor",
         "active",
@@ -55,7 +53,6 @@ class Proxy:
         self,
         config: Config,
         reactor: Reactor,
-        flush_queue: FlushQueue,
         backends: Mapping[str, Backend],
         log: Callable[[Exchange], None],
     ) -> None:
@@ -74,7 +71,6 @@ class Proxy:
         self.active = 0
         self.requests = 0
         self._reactor = reactor
-        self._flush_queue = flush_queue
         self._log = log
 
     # What the frontend calls
@@ -150,7 +146,6 @@ class Proxy:
     def _timed(self, callback: Callable[[], None]) -> None:
         self.deadlines.refresh()
         callback()
-        self._flush_queue.run()
 
     def finished(self, exchange: Exchange) -> None:
         self.active -= 1

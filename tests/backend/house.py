@@ -119,6 +119,7 @@ class House:
     def __init__(self, reactor: Reactor) -> None:
         self.reactor = reactor
         self.flush_queue = FlushQueue()
+        self.flush_queue.start(reactor.loop)
         self._pools: list[Pool] = []
         self._fakes: list[FakeBackend] = []
 
@@ -214,6 +215,7 @@ class House:
             assert not pool.connections, pool
             assert not pool.waiting, pool
         assert not len(self.flush_queue)
+        self.flush_queue.stop()
 
 
 def greenlets() -> int:

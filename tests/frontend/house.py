@@ -91,6 +91,7 @@ class House:
         self.loop: Any = gevent.get_hub().loop
         self.reactor = Reactor(self.loop, Deadlines())
         self.flush_queue = FlushQueue()
+        self.flush_queue.start(self.loop)
         self.handler = Handler()
         config = config_of({"timeouts": timeouts or {}, "limits": limits or {}})
         self.limits = config.limits
@@ -112,7 +113,6 @@ class House:
 
     def _tick(self) -> None:
         self.reactor.deadlines.sweep()
-        self.flush_queue.run()
 
     def connect(self) -> Any:
         """Return the client's end of a new connection, a gevent socket with a timeout."""
@@ -149,4 +149,5 @@ class House:
         self.wait_for(lambda: not self.front.sessions, "sessions closed")
         self._timer.stop()
         self._timer.close()
+        self.flush_queue.stop()
         self.reactor.close()

@@ -181,7 +181,7 @@ class House:
         self.flush_queue = FlushQueue()
         reactor: Any = SimpleNamespace(loop=self.loop, deadlines=self.deadlines)
         backends: Any = {"app": FakeBackend(self.pools)}
-        self.proxy = Proxy(self.config, reactor, self.flush_queue, backends, self.log.append)
+        self.proxy = Proxy(self.config, reactor, backends, self.log.append)
 
     @property
     def pool(self) -> FakePool:

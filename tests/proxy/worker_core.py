@@ -565,6 +565,7 @@ class Core:
         self.clock = Clock()
         self.reactor = Reactor(gevent.get_hub().loop, Deadlines(self.clock))
         self.flush_queue = FlushQueue()
+        self.flush_queue.start(self.reactor.loop)
         self.requests = 0
         # So much time has passed, or somebody wants it, that connections may end in the middle.
         self.is_impatient = False
@@ -593,7 +594,7 @@ class Core:
             None,
         )
         self.log: list[Exchange] = []
-        self.proxy = Proxy(config, self.reactor, self.flush_queue, {"app": self.backend}, self.log.append)
+        self.proxy = Proxy(config, self.reactor, {"app": self.backend}, self.log.append)
         self.front = Front(
             self.reactor,
             self.flush_queue,
@@ -614,7 +615,6 @@ class Core:
         while self.clock.now < end:
             self.clock.now += min(0.5, seconds)
             self.reactor.deadlines.sweep()
-            self.flush_queue.run()
             turn()
         self.backend.tidy(self.clock.now)
         self.flush_queue.run()
@@ -725,6 +725,7 @@ class Core:
             len(self.flush_queue),
             self.proxy.active,
         )
+        self.flush_queue.stop()
         self.reactor.close()
         assert left == (0, 0, 0, 0, 0, 0), left
         assert self.complaints.records == []

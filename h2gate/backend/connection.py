@@ -192,9 +192,10 @@ class BackendConnection:
         transport, engine = self.transport, self.engine
         while transport.has_room:
             data = engine.data_to_send(FLUSH_BYTES)
-            if not data:
+            if data:
+                transport.write(data)
+            if len(data) < FLUSH_BYTES:
                 break
-            transport.write(data)
 
     # What the transport calls
 

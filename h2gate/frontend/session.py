@@ -57,10 +57,11 @@ class ClientSession(ABC):
         is_drained = False
         while transport.has_room:
             data = engine.data_to_send(FLUSH_BYTES)
-            if not data:
+            if data:
+                transport.write(data)
+            if len(data) < FLUSH_BYTES:
                 is_drained = True
                 break
-            transport.write(data)
         if transport.pending and not self._stall.is_armed:
             self._taken = transport.bytes_taken
             self.front.deadlines.arm(self._stall, self.front.timeouts.client_write)

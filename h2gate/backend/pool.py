@@ -1,8 +1,9 @@
 """The connections of one worker to one endpoint, and the requests that wait for a stream.
 
 The decision is pure (`decide`): it says which connection takes the next request, and whether another is to be
-dialled. A request goes to the least loaded connection; past `target_streams` on all of them another is dialled, up to
-`max_connections`; meanwhile and then they fill up to `max_streams`; then requests wait, for a bounded time.
+dialled. A request goes to the busiest connection that has fewer than `target_streams`, so that requests travel together
+and connections that a burst has opened fall idle again; past that on all of them another is dialled, up to
+`max_connections`; meanwhile and then they fill evenly up to `max_streams`; then requests wait, for a bounded time.
 
 More than one connection to an endpoint is against a SHOULD NOT of RFC 9113, 9.1, on purpose: one connection is
 one TCP window and one thread of many backends. A connection that drains takes no streams and is not counted: for as
@@ -49,21 +50,27 @@ class Decision(NamedTuple):
     dial: bool
 
 
-def least_loaded(connections: Sequence[BackendConnection]) -> BackendConnection | None:
-    """Return the connection with the fewest streams that takes one more, None if there is none."""
-    best: BackendConnection | None = None
-    least = MAX_STREAMS
+def choose(connections: Sequence[BackendConnection], target: int) -> BackendConnection | None:
+    """Return the busiest connection below `target`, else the least busy that takes one more, None if there is none."""
+    busiest: BackendConnection | None = None
+    spare: BackendConnection | None = None
+    most, least = -1, MAX_STREAMS
     for connection in connections:
         load = len(connection.streams)
-        if load < least and load < connection.stream_limit:
-            best, least = connection, load
-    return best
+        if load >= connection.stream_limit:
+            continue
+        if load >= target:
+            if load < least:
+                spare, least = connection, load
+        elif load > most:
+            busiest, most = connection, load
+    return busiest if busiest is not None else spare
 
 
 def decide(connections: Sequence[BackendConnection], dialing: int, waiting: int, config: PoolConfig) -> Decision:
     """Decide for one more request, with `waiting` requests before it and `dialing` dials under way."""
-    best = least_loaded(connections)
     target = min(config.target_streams, config.max_streams)
+    best = choose(connections, target)
     if best is not None and len(best.streams) < target:
         return Decision(best, dial=False)
     # What is being dialled takes `STREAMS_BEFORE_SETTINGS` at once; no more dials than the waiting need.
@@ -152,7 +159,7 @@ class Pool:
         """
         if not (self._waiting or self._returned):
             # As `decide` would; nearly every request ends here.
-            connection = least_loaded(self._connections)
+            connection = choose(self._connections, self._target)
             if connection is not None and len(connection.streams) < self._target:
                 waiter.on_lease(connection)
                 if self._waiting or self._returned:

@@ -28,7 +28,7 @@ from h2gate.net.tls import TlsLayer, describe_tls_error
 READ_EVENT, WRITE_EVENT = 1, 2  # libev's
 READ_BYTES = 65_536
 # A read that fills its buffer is followed by one of four times its size, up to this: a large body then costs a quarter of
-# the turns of the loop. One that leaves nearly all of it empty brings the first size back.
+# the turns of the loop. One that would have had room in the first size brings that back.
 MOST_READ_BYTES = 262_144
 # What may wait in user space behind a full socket buffer; with it, one slow client holds at most
 # this and one stream window.
@@ -156,7 +156,7 @@ class Transport:
             return
         if len(data) == self._read_bytes:
             self._read_bytes = MOST_READ_BYTES
-        elif len(data) < READ_BYTES // 2:
+        elif len(data) < READ_BYTES:
             self._read_bytes = READ_BYTES
         self._take(data)
 

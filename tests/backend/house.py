@@ -21,8 +21,8 @@ from h2gate.errors import Failure
 from h2gate.net.flush import FlushQueue
 from h2gate.net.reactor import Reactor
 from h2gate.protocol.contract import Http2Settings
+from h2gate.protocol.engines import choose
 from h2gate.protocol.events import Fields, RequestHead, ResponseHead
-from h2gate.protocol.http2 import client_engine
 from tests.backend.fake_backend import FakeBackend
 from tests.net.support import Clock, pass_time, run_until, turn
 
@@ -157,7 +157,7 @@ class House:
             PoolConfig(**config),
             self.reactor,
             self.flush_queue,
-            lambda: client_engine(settings),
+            lambda: choose("auto").http2_client(settings),
             tls,
             server_name or (parsed.host if tls is not None else None),
         )
@@ -176,7 +176,7 @@ class House:
             BackendConfig(endpoints=endpoints, tls=BackendTls(server_name=server_name), **config),
             self.reactor,
             self.flush_queue,
-            lambda: client_engine(Http2Settings()),
+            lambda: choose("auto").http2_client(Http2Settings()),
             tls,
         )
         self._pools.extend(backend.pools)

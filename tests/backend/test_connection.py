@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from h2gate.backend.connection_state import ConnectionState
 from h2gate.backend.endpoint import EndpointState
 from h2gate.backend.pool import Pool
 from h2gate.errors import ErrorCode, Failure, Reason, code_name
-from h2gate.protocol.contract import Http2Settings
+from h2gate.protocol.contract import Http2ClientEngine, Http2Settings
 from h2gate.protocol.events import RequestHead, ResponseHead
 from tests.backend.fake_backend import Connection, FakeBackend
 from tests.backend.house import House, Request
@@ -392,12 +393,21 @@ def test_a_sink_that_raises_at_a_failure_keeps_no_other_from_hearing_of_it(
 
 
 def test_an_engine_that_raises_costs_its_connection(house: House, caplog: pytest.LogCaptureFixture) -> None:
-    def broken(limit: int) -> bytes:
-        raise RuntimeError("out of order")
+    class Broken:
+        """An engine, but for what it has to send."""
+
+        def __init__(self, engine: Http2ClientEngine) -> None:
+            self._engine = engine
+
+        def data_to_send(self, limit: int) -> bytes:
+            raise RuntimeError("out of order")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._engine, name)
 
     request = Request()
     fake, pool, connection = start(house, request)
-    connection.engine.data_to_send = broken  # type: ignore[method-assign]
+    connection.engine = Broken(connection.engine)
     with caplog.at_level(logging.ERROR, "h2gate"):
         connection.mark()
         house.flush_queue.run()

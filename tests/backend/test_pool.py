@@ -38,9 +38,14 @@ def connections(*loads: int, limit: int = 100) -> list[BackendConnection]:
     ]
 
 
-def test_the_least_loaded_connection_takes_the_request() -> None:
-    made = connections(3, 1, 2)
+def test_the_busiest_connection_below_the_target_takes_the_request() -> None:
+    made = connections(1, 31, 3, 32)
     assert decide(made, 0, 0, PoolConfig()) == (made[1], False)
+
+
+def test_beyond_the_target_the_least_busy_one_does() -> None:
+    made = connections(40, 33, 100)
+    assert decide(made, 0, 0, PoolConfig(max_connections=3)) == (made[1], False)
 
 
 def test_beyond_the_target_on_all_of_them_another_is_dialled_while_they_fill() -> None:
@@ -78,7 +83,8 @@ def test_a_decision_never_exceeds_a_limit_and_never_leaves_a_first_request_witho
     connection, dial = decide(made, dialing, waiting, config)
     if connection is not None:
         assert len(connection.streams) < connection.stream_limit
-        assert len(connection.streams) == min(loads)
+        below = [load for load in loads if load < min(target, limit)]
+        assert len(connection.streams) == (max(below) if below else min(loads))
     if dial:
         assert len(made) + dialing < max_connections
     if connection is None and not dial:

@@ -1,9 +1,9 @@
 """Measure the engines: one request and its response between a client and a server engine, in memory.
 
-    python bench/engines.py [bytes of the body] [seconds]
+    python -m bench.engines [bytes of the body] [seconds] [python | native]
 
-Prints microseconds of CPU per exchange: what a proxied HTTP/2 request pays for its protocol, as it does each of four
-operations (read a request, write one, read a response, write one) once.
+Prints microseconds of CPU per exchange, for both makes unless one is named: what a proxied HTTP/2 request pays for its
+protocol, as it does each of four operations (read a request, write one, read a response, write one) once.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import sys
 import time
 
-from h2gate.protocol import http2
 from h2gate.protocol.contract import Http2ClientEngine, Http2ServerEngine, Http2Settings
+from h2gate.protocol.engines import choose
 from h2gate.protocol.events import DataReceived, RequestHead, RequestReceived, ResponseHead
 
 LIMIT = 65_536
@@ -22,12 +22,20 @@ ROUNDS = 5
 def main() -> None:
     size = int(sys.argv[1]) if len(sys.argv) > 1 else 1_024
     seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 1.0
-    for name, make in {"python": http2}.items():
-        client = make.client_engine(Http2Settings(stream_window=262_144, connection_window=16_777_216))
-        server = make.server_engine(Http2Settings())
+    for name in sys.argv[3:] or ["python", "native"]:
+        if name not in ("python", "native"):
+            sys.exit(f"no such make: {name}")
+        try:
+            engines = choose(name)
+        except ImportError as missing:
+            print(f"HTTP/2 {name}: {missing}; make native")
+            continue
+        client = engines.http2_client(Http2Settings(stream_window=262_144, connection_window=16_777_216))
+        server = engines.http2_server(Http2Settings())
         body = bytes(size)
-        run(client, server, body, 500)
-        best = min(run(client, server, body, max(1, int(seconds * 8_000 / ROUNDS))) for _ in range(ROUNDS))
+        # So that each make runs for about the time asked for.
+        count = max(1, int(seconds * 1e6 / run(client, server, body, 500) / ROUNDS))
+        best = min(run(client, server, body, count) for _ in range(ROUNDS))
         print(f"HTTP/2 {name}: {best:.1f} us per exchange with {size} bytes")
 
 

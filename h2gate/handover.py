@@ -6,7 +6,7 @@ import signal
 import socket
 import ssl
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from h2gate.config.model import Config, Listener
 
@@ -26,8 +26,14 @@ class Row(Protocol):
 
     def draining(self) -> None: ...
 
-    def count(self, connections: int, active: int, requests: int) -> None:
-        """Publish open client connections, exchanges under way, and exchanges begun since the start."""
+    def count(self, active: int, requests: int) -> None:
+        """Publish exchanges under way, and exchanges begun since the start."""
+
+    def connected(self, connections: int) -> None:
+        """Publish how many client connections are open."""
+
+    def is_ahead(self) -> bool:
+        """Whether another worker of the generation that serves has fewer connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,14 @@ class BoundListener:
     config: Listener
     socket: socket.socket
     tls: ssl.SSLContext | None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChoice:
+    """The make of the engines that workers use, and why it is not the native one if `auto` found none (else empty)."""
+
+    name: Literal["native", "python"]
+    lacks: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +64,7 @@ class Handover:
     slot: int
     generation: int
     config: Config
+    engine: EngineChoice
     listeners: tuple[BoundListener, ...]
     backend_tls: dict[str, ssl.SSLContext]
     row: Row

@@ -14,8 +14,8 @@ from math import lcm
 
 from h2gate.backend.endpoint import Endpoint
 
-# Up to so many endpoints the least loaded is looked for. Among more, the better of two drawn at random is nearly as good
-# (the power of two choices; nginx, HAProxy and Envoy have it too).
+# Up to so many endpoints the least loaded is looked for. Among more, the better of two drawn at random is nearly as
+# good (the power of two choices; nginx, HAProxy and Envoy have it too).
 COMPARED = 16
 
 

@@ -6,6 +6,7 @@ import argparse
 import os
 from collections.abc import Iterator
 
+from h2gate.cli.engine import add_engine, chooser
 from h2gate.cli.options import add_config, config_path
 from h2gate.config.loader import load, told_by_place
 from h2gate.config.model import Backend, Config, Listener
@@ -24,6 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Check a configuration with its certificates and keys, and print what it would take.",
     )
     add_config(parser)
+    add_engine(parser)
     parser.set_defaults(run=run)
 
 
@@ -32,11 +34,13 @@ def run(args: argparse.Namespace) -> int:
     path = config_path(args)
     config = load(path, os.environ)
     with told_by_place(path, os.environ):
+        engine = chooser(args)(config)
         listener_contexts(config)
         backend_contexts(config)
         if config.user is not None:
             account.look_up(config.user)
     print(f"OK {path}")
+    print(f"  engine: {engine.name}" + (f": {engine.lacks}" if engine.lacks else ""))
     for line in facts(config, worker_count(config)):
         print(f"  {line}")
     return ExitCode.OK

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
+from h2gate.cli.engine import add_engine, chooser
 from h2gate.cli.options import add_config, config_path
 from h2gate.master import Master
 
@@ -18,6 +19,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "TTIN and TTOU one worker more or less.",
     )
     add_config(parser)
+    add_engine(parser)
     parser.set_defaults(run=run)
 
 
@@ -26,4 +28,4 @@ def run(args: argparse.Namespace) -> int:
     # Imported before the first fork, so that the workers share the memory; only this command needs it.
     from h2gate.worker.main import run_worker
 
-    return Master(config_path(args), run_worker, os.environ).run()
+    return Master(config_path(args), run_worker, chooser(args), os.environ).run()

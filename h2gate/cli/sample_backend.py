@@ -19,6 +19,7 @@ from h2gate.net.reactor import Reactor
 from h2gate.net.tls import TlsLayer
 from h2gate.net.transport import Transport
 from h2gate.protocol.contract import Http2Settings
+from h2gate.protocol.engines import choose
 from h2gate.protocol.events import (
     ConnectionFailed,
     DataReceived,
@@ -31,7 +32,6 @@ from h2gate.protocol.events import (
     StreamReset,
     TrailersReceived,
 )
-from h2gate.protocol.http2 import server_engine
 
 FLUSH_BYTES = 65_536
 # What of `/bytes/N` waits in the engine; as much as a flush takes at once.
@@ -47,9 +47,11 @@ class SampleBackend:
         loop = gevent.get_hub().loop
         self.listener = listener
         self.tls = tls
+        self.server_engine = choose("auto").http2_server
         self.deadlines = Deadlines()
         self.reactor = Reactor(loop, self.deadlines)
         self.flush_queue = FlushQueue()
+        self.flush_queue.start(loop)
         self.connections: set[Connection] = set()
         self._accepting = loop.io(listener.fileno(), 1)
         self._accepting.start(self._accept)
@@ -69,7 +71,6 @@ class SampleBackend:
 
     def _sweep(self) -> None:
         self.deadlines.sweep()
-        self.flush_queue.run()
 
     def close(self) -> None:
         """Say GOAWAY to all clients and stop."""
@@ -89,7 +90,7 @@ class Connection:
     def __init__(self, backend: SampleBackend, transport: Transport) -> None:
         self.backend = backend
         self.transport = transport
-        self.engine = server_engine(Http2Settings(stream_window=262_144))
+        self.engine = backend.server_engine(Http2Settings(stream_window=262_144))
         self.requests: dict[int, Request] = {}
         self.is_marked = False
         transport.start(self)
@@ -99,7 +100,6 @@ class Connection:
     def _begin(self) -> None:
         """Send SETTINGS; they need not wait for the client's preface (RFC 9113, 3.4)."""
         self.mark()
-        self.backend.flush_queue.run()
 
     def on_secured(self, alpn: str | None) -> None:
         if alpn == "h2":
@@ -111,7 +111,6 @@ class Connection:
         for event in self.engine.receive(data):
             self._handle(event)
         self.mark()
-        self.backend.flush_queue.run()
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -154,7 +153,6 @@ class Connection:
 
     def on_writable(self) -> None:
         self.mark()
-        self.backend.flush_queue.run()
 
     def on_end(self, error: str) -> None:
         self._forget_all()

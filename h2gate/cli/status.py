@@ -44,6 +44,7 @@ def shown(status: dict[str, Any]) -> Iterator[str]:
         f" generation {status['generation']}, up {duration(status['uptime'])}"
     )
     yield f"config       {status['config']}"
+    yield f"engine       {status['engine'] or 'none yet'}"
     listeners = [listener["address"] + (" (TLS)" if listener["tls"] else "") for listener in status["listeners"]]
     yield f"listeners    {', '.join(listeners) or 'none'}"
     yield f"last reload  {_reload(status['last_reload'])}"

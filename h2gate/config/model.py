@@ -236,6 +236,11 @@ class Config(Model):
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
         default="auto", description="Worker processes; `auto` is one per CPU this process may use."
     )
+    engine: Literal["auto", "native", "python"] = Field(
+        default="auto",
+        description="Make of the protocol engines: `native` is compiled, `python` needs no compiler and costs several "
+        "times the CPU; both behave alike. `auto` is native where it is built.",
+    )
     user: str | None = Field(default=None, description="Drop to this user after binding; needs root.")
     pidfile: OutputPath | None = Field(default=None, description="Where to write the master's process id.")
     control: OutputPath | None = Field(

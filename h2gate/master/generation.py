@@ -171,6 +171,7 @@ class Generation:
                 slot=slot.number,
                 generation=self.number,
                 config=plan.config,
+                engine=plan.engine,
                 listeners=plan.listeners,
                 backend_tls=plan.backend_tls,
                 row=seat,

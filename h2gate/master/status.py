@@ -34,6 +34,7 @@ def report(
         "generation": current.number if current is not None else 0,
         "uptime": round(uptime, 3),
         "config": str(config_path.absolute()),
+        "engine": current.plan.engine.name if current is not None else None,
         "listeners": listeners,
         "workers": [row for generation in generations for row in generation.rows(now)],
         "last_reload": last_reload.shown() if last_reload is not None else None,

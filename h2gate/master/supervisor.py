@@ -22,9 +22,9 @@ import setproctitle
 
 from h2gate import __version__, errorlog
 from h2gate.config.loader import told_by_place
-from h2gate.config.model import ErrorLog
+from h2gate.config.model import Config, ErrorLog
 from h2gate.errors import StartError
-from h2gate.handover import RETIRE, Handover
+from h2gate.handover import RETIRE, EngineChoice, Handover
 from h2gate.master import account, status
 from h2gate.master.control import Control, Request
 from h2gate.master.generation import Generation, Nursery
@@ -49,11 +49,18 @@ setproctitle.getproctitle()
 
 
 class Master:
+    """Its caller knows of HTTP: `run_worker` is what a worker does, `choose_engine` finds and imports its engines."""
+
     def __init__(
-        self, config_path: Path, run_worker: Callable[[Handover], None], environ: MutableMapping[str, str]
+        self,
+        config_path: Path,
+        run_worker: Callable[[Handover], None],
+        choose_engine: Callable[[Config], EngineChoice],
+        environ: MutableMapping[str, str],
     ) -> None:
         self._config_path = config_path
         self._run_worker = run_worker
+        self._choose_engine = choose_engine
         self._environ = environ
         self._began = time.monotonic()
         self._stop = Stop.NO
@@ -86,7 +93,7 @@ class Master:
         errorlog.configure(ErrorLog())  # until the config says where
         self._sockets = Sockets(from_systemd(self._environ))
         farewell.callback(self._sockets.close)
-        plan = prepare(self._config_path, self._environ, self._sockets)
+        plan = prepare(self._config_path, self._environ, self._sockets, self._choose_engine)
         config = self._start_config = plan.config
         with told_by_place(self._config_path, self._environ):
             self._account = account.find(config.user)
@@ -235,6 +242,8 @@ class Master:
 
     def _begin(self, plan: Plan, warnings: Sequence[str]) -> None:
         """Fork a generation at the next step; it becomes the current one once all its workers serve."""
+        if plan.engine.lacks:
+            LOG.warning("%s", plan.engine.lacks)
         settle_memory()
         self._last_number += 1
         incoming = Generation(self._last_number, plan, worker_count(plan.config), self._nursery, time.monotonic())
@@ -245,7 +254,7 @@ class Master:
         self._reloads.begin()
         LOG.info("reloading %s", self._config_path)
         try:
-            plan = prepare(self._config_path, self._environ, self._sockets)
+            plan = prepare(self._config_path, self._environ, self._sockets, self._choose_engine)
             self._set_log(plan)
         except StartError as failure:
             self._reload_failed(problems_of(failure))
@@ -290,7 +299,13 @@ class Master:
         previous, self._current = self._current, incoming
         self._listeners = status.listeners_of(incoming.plan)
         addresses = ", ".join(listener["address"] for listener in self._listeners)
-        LOG.info("generation %d serves on %s with %s", incoming.number, addresses, status.workers(incoming.size))
+        LOG.info(
+            "generation %d serves on %s with %s, engine %s",
+            incoming.number,
+            addresses,
+            status.workers(incoming.size),
+            incoming.plan.engine.name,
+        )
         if previous is None:
             self._reloads.incoming = None
             return

@@ -3,9 +3,11 @@
 The one rule: one request at a time. It is read and answered independently (`http1_state`), and no octet
 behind it is looked at until both are over and `next_request` is called.
 
-    bytes -> Input (a head, cut out) -> parse_head (strict, by h11) -> RequestReceived
+    bytes -> Input (a head, cut out, strict) -> parse_head (by h11) -> RequestReceived
           -> LengthReader or ChunkedReader -> DataReceived, TrailersReceived
     send_head, send_data -> Response (framing, queue) -> data_to_send -> bytes
+
+The native make, `http1_native.pyx`, is its typed copy: what is changed here is changed there.
 
 "Upgrade: h2c" and "Expect: 100-continue" are fields like others here: the first is not served (RFC 9113, 3.1), the
 second is the backend's to answer.
@@ -71,8 +73,10 @@ class Http1Engine:
             return []
         if self._reading is Reading.BODY:
             return self._read_body(data)
+        if self._reading is Reading.HEAD:
+            return self._read_head(self._input.take_whole_head(data))
         self._input.append(data)
-        return self._read_head() if self._reading is Reading.HEAD else []
+        return []
 
     def next_request(self) -> list[Event]:
         if not (self.request_complete and self.response_complete and self.keeps_alive):
@@ -104,17 +108,17 @@ class Http1Engine:
     def buffered(self) -> int:
         return len(self._input)
 
-    def _read_head(self) -> list[Event]:
-        first_line = b""
+    def _read_head(self, data: bytes | None = None) -> list[Event]:
+        """Read the head that is `data`, or the one that begins what is buffered."""
         try:
-            data = self._input.take_head()
             if data is None:
-                return []
-            first_line = data.partition(b"\r\n")[0]
+                data = self._input.take_head()
+                if data is None:
+                    return []
             request = parse_head(data, self._scheme, self._settings)
         except Fault as fault:
             # A request that cannot be read is one as well: it is answered under its own id.
-            head = guess_head(first_line or self._input.first_line(fault))
+            head = guess_head(self._input.first_line(fault) if data is None else data.partition(b"\r\n")[0])
             self._begin(None)
             return [self._fail(fault, head)]
         self._begin(request)

@@ -2,23 +2,21 @@
 
 The one rule: a reader takes body bytes until the body's end and hands back what lies behind it, untouched.
 
-Chunks are decoded here and not by h11, which takes spaces behind the size, a bare CR in an extension, 20 digits
+Chunks are decoded here for both makes: h11 takes spaces behind the size, a bare CR in an extension, 20 digits
 and extensions without end (RFC 9112, 7.1; CVE-2025-55315, CVE-2023-39326). Pieces within a length or a chunk are
-handed on as they came, not copied: h11 copies each byte four times.
+handed on as they came, not copied: h11 copies each byte four times, the binding of llhttp once.
 """
 
 from __future__ import annotations
 
 import re
 
-import h11
-
 from h2gate.errors import Reason
 from h2gate.protocol.contract import Http1Settings
 from h2gate.protocol.events import Fields
 from h2gate.protocol.fields import Malformed, clean_trailers
 from h2gate.protocol.http1_input import Fault
-from h2gate.protocol.http1_strict import STRICT_FIELDS, explain_fields
+from h2gate.protocol.http1_strict import STRICT_FIELDS, explain_fields, split_fields
 
 SIZE_LINE_BYTES = 256
 """Longest line of a chunk's size and extensions; clients that send extensions need some 100."""
@@ -56,21 +54,19 @@ class LengthReader:
 
 
 class ChunkedReader:
-    """A chunked body. `trailers` are there once its end is. `parser` has read the head, and reads them."""
+    """A chunked body. `trailers` are there once its end is."""
 
     __slots__ = (
         "_extensions",
         "_has_chunk",
         "_incomplete",
         "_is_last",
-        "_parser",
         "_remaining",
         "_settings",
         "trailers",
     )
 
-    def __init__(self, parser: h11.Connection, settings: Http1Settings) -> None:
-        self._parser = parser
+    def __init__(self, settings: Http1Settings) -> None:
         self._settings = settings
         self._remaining = 0
         # A CRLF is due before the next size, because a chunk's data came before it.
@@ -148,12 +144,6 @@ class ChunkedReader:
         if STRICT_FIELDS.fullmatch(block) is None:
             raise Fault(Reason.BAD_REQUEST, "bad trailers: " + explain_fields(block))
         try:
-            # The chunks went past h11: for it, this is an empty body.
-            self._parser.receive_data(b"0\r\n" + block)
-            event = self._parser.next_event()
-            assert isinstance(event, h11.EndOfMessage)  # a whole block makes an end or an error
-            return clean_trailers(list(event.headers))
-        except h11.RemoteProtocolError as error:
-            raise Fault(Reason.BAD_REQUEST, f"bad trailers: {error}"[:200]) from None
+            return clean_trailers(split_fields(block))
         except Malformed as error:
             raise Fault(Reason.BAD_REQUEST, f"bad trailers: {error}") from None

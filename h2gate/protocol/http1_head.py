@@ -1,4 +1,4 @@
-"""A request's head, read by h11, and what follows from it.
+"""A request's head, read by h11, and what follows from it; `http1_native` reads the plain ones faster, to the same end.
 
 The one rule: h11 sees only what `http1_strict` admits, and what it makes of that is checked again where it is
 lenient. It joins repeated lengths, and prefers Transfer-Encoding where Content-Length is there as well; either,
@@ -67,12 +67,12 @@ def parse_head(data: bytes, scheme: bytes, settings: Http1Settings) -> Request:
         raise Fault(Reason.BAD_REQUEST, str(error)[:200]) from None
     assert isinstance(event, h11.Request)  # a whole head makes a request or an error
     try:
-        return _digest(event, data, scheme, parser, settings)
+        return _digest(event, data, scheme, settings)
     except Malformed as error:
         raise Fault(Reason.BAD_REQUEST, str(error)) from None
 
 
-def _digest(event: h11.Request, data: bytes, scheme: bytes, parser: h11.Connection, settings: Http1Settings) -> Request:
+def _digest(event: h11.Request, data: bytes, scheme: bytes, settings: Http1Settings) -> Request:
     host: bytes | None = None
     length: int | None = None
     is_chunked = accepts_trailers = False
@@ -93,9 +93,9 @@ def _digest(event: h11.Request, data: bytes, scheme: bytes, parser: h11.Connecti
                 raise Malformed("more than one content-length")
             length = parse_content_length(stated)
         elif name == b"connection":
-            options |= _list_items(value)
+            options |= list_items(value)
         elif name == b"te":
-            accepts_trailers = accepts_trailers or b"trailers" in _list_items(value)
+            accepts_trailers = accepts_trailers or b"trailers" in list_items(value)
         fields.append((name, value))
     is_http10 = event.http_version == b"1.0"
     if is_chunked and length is not None:
@@ -104,10 +104,10 @@ def _digest(event: h11.Request, data: bytes, scheme: bytes, parser: h11.Connecti
         raise Malformed("transfer-encoding in HTTP/1.0")
     body: LengthReader | ChunkedReader | None = None
     if is_chunked:
-        body = ChunkedReader(parser, settings)
+        body = ChunkedReader(settings)
     elif length:
         body = LengthReader(length)
-    authority, path, refusal = _resolve(event.method, event.target, host, scheme)
+    authority, path, refusal = resolve(event.method, event.target, host, scheme)
     return Request(
         head=RequestHead(
             event.method,
@@ -129,7 +129,7 @@ def _digest(event: h11.Request, data: bytes, scheme: bytes, parser: h11.Connecti
     )
 
 
-def _resolve(method: bytes, target: bytes, host: bytes | None, scheme: bytes) -> tuple[bytes, bytes, str]:
+def resolve(method: bytes, target: bytes, host: bytes | None, scheme: bytes) -> tuple[bytes, bytes, str]:
     """Return authority, path and refusal of a request-target (RFC 9112, 3.2 and 3.3).
 
     Raises Malformed.
@@ -171,5 +171,6 @@ def _origin(authority: bytes, scheme: bytes) -> bytes:
     return authority.lower().removesuffix(_DEFAULT_PORT.get(scheme, b":")).removesuffix(b":")
 
 
-def _list_items(value: bytes) -> set[bytes]:
+def list_items(value: bytes) -> set[bytes]:
+    """Return the items of a field's list, in lower case (RFC 9110, 5.6.1)."""
     return {item.strip(b" \t") for item in value.lower().split(b",")}

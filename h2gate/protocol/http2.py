@@ -20,9 +20,10 @@ from h2gate.protocol.events import (
     ResponseReceived,
 )
 from h2gate.protocol.http2_connection import Stream
-from h2gate.protocol.http2_engine import MAX_STREAM_ID, Engine, StreamBroken, check_complete
+from h2gate.protocol.http2_engine import Engine, StreamBroken, check_complete
 from h2gate.protocol.http2_frames import ConnectionBroken
 from h2gate.protocol.http2_heads import read_request, read_response, request_fields, response_fields
+from h2gate.protocol.http2_limits import MAX_STREAM_ID
 
 
 def server_engine(settings: Http2Settings) -> Http2ServerEngine:

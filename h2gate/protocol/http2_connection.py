@@ -27,12 +27,7 @@ from h2gate.protocol import http2_frames as frames
 from h2gate.protocol.contract import Http2Settings
 from h2gate.protocol.events import Fields
 from h2gate.protocol.http2_hpack import TABLE_BYTES, FieldDecoder, FieldEncoder
-
-LIST_FACTOR = 4
-"""How far beyond the announced limit a field list may go before it costs the connection (contract)."""
-
-DEFAULT_WINDOW = 65_535
-"""Each window before anybody changed it (RFC 9113, 6.9.2)."""
+from h2gate.protocol.http2_limits import CLOSED_STREAMS, DEFAULT_WINDOW, LIST_FACTOR
 
 _KNOWN_SETTINGS = frozenset(
     {
@@ -84,8 +79,7 @@ class Stream(H2Stream):
 class Connection(H2Connection):
     """h2's connection, cured. The engine above reads frames and decides; this changes states and writes frames."""
 
-    # Enough for the frames that cross our RST_STREAM; a stream forgotten here as well is treated with leniency.
-    MAX_CLOSED_STREAMS = 256
+    MAX_CLOSED_STREAMS = CLOSED_STREAMS
 
     def __init__(self, is_client: bool, settings: Http2Settings) -> None:
         super().__init__(

@@ -31,14 +31,10 @@ from h2gate.protocol.events import (
 )
 from h2gate.protocol.fields import Malformed, check_http2_fields, clean_trailers
 from h2gate.protocol.http2_bodies import BodyQueue
-from h2gate.protocol.http2_connection import LIST_FACTOR, Connection, Stream
+from h2gate.protocol.http2_connection import Connection, Stream
 from h2gate.protocol.http2_frames import ACK, END_STREAM, ConnectionBroken, FrameReader, NotHttp2
-
-MAX_STREAM_ID = 2**31 - 1
-
-UNSENT_REPLIES = 1_000
-"""Frames that the peer made us queue (PING and SETTINGS acknowledgements, resets) while it takes none: more is a flood
-(CVE-2019-9512, 9514, 9515)."""
+from h2gate.protocol.http2_hpack import BAD_BLOCK
+from h2gate.protocol.http2_limits import LIST_FACTOR, MAX_STREAM_ID, UNSENT_REPLIES
 
 
 class StreamBroken(Exception):
@@ -109,6 +105,8 @@ class Engine(ABC):
         connection = self._connection
         # RFC 9113, 6.9: padding counts, and so does what comes for a dead stream.
         size = len(payload)
+        if size > connection.inbound_flow_control_window:
+            raise ConnectionBroken(ErrorCode.FLOW_CONTROL_ERROR, "more than the connection's window")
         connection.consume(size)
         data = frames.without_padding(flags, payload)
         stream = self._streams.get(stream_id)
@@ -136,9 +134,11 @@ class Engine(ABC):
             raise StreamBroken(ErrorCode.STREAM_CLOSED, "DATA behind END_STREAM")
         if not stream.state_machine.headers_received:
             raise StreamBroken(ErrorCode.PROTOCOL_ERROR, "DATA before a head")
-        if size > stream.inbound_flow_control_window:
-            raise StreamBroken(ErrorCode.FLOW_CONTROL_ERROR, "more than the stream's window")
-        self._connection.consume_stream(stream, size)
+        # RFC 9113, 6.9.1: an empty frame needs no window, which SETTINGS may have made negative.
+        if size:
+            if size > stream.inbound_flow_control_window:
+                raise StreamBroken(ErrorCode.FLOW_CONTROL_ERROR, "more than the stream's window")
+            self._connection.consume_stream(stream, size)
         if stream.length_left is not None:
             stream.length_left -= length
             if stream.length_left < 0:
@@ -158,7 +158,7 @@ class Engine(ABC):
         except OversizedHeaderListError as error:
             raise ConnectionBroken(ErrorCode.ENHANCE_YOUR_CALM, str(error)) from error
         except HPACKError as error:
-            raise ConnectionBroken(ErrorCode.COMPRESSION_ERROR, str(error)) from error
+            raise ConnectionBroken(ErrorCode.COMPRESSION_ERROR, BAD_BLOCK) from error
         end_stream = bool(flags & END_STREAM)
         stream = self._streams.get(stream_id) or self._begin_stream(stream_id)
         if stream is None:

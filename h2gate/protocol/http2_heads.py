@@ -51,7 +51,7 @@ def read_request(fields: Fields) -> RequestHead:
         regular, host = _without_host(regular)
         regular, content_length = _with_one_length(regular)
         if names.count(b"cookie") > 1:
-            regular = _with_one_cookie(regular)
+            regular = with_one_cookie(regular)
     if authority is None:
         # RFC 9113, 8.3.1: one of them there must be. For CONNECT it must be :authority (8.5).
         authority = host if host is not None and method != b"CONNECT" else b""
@@ -128,7 +128,7 @@ def _with_one_length(regular: Fields) -> tuple[Fields, int | None]:
     return regular, content_length
 
 
-def _with_one_cookie(regular: Fields) -> Fields:
+def with_one_cookie(regular: Fields) -> Fields:
     """RFC 9113, 8.2.3: crumbs are joined with "; " where the first was, before HTTP/1.1 or a backend sees them."""
     cookie = b"; ".join([value for name, value in regular if name == b"cookie"])
     joined: Fields = []

@@ -19,6 +19,7 @@ from hpack.struct import NeverIndexedHeaderTuple
 from hpack.table import HeaderTable
 
 from h2gate.protocol.events import Fields
+from h2gate.protocol.http2_limits import STRING_BYTES
 
 TABLE_BYTES = 4_096
 """Our largest encoder table, whatever the peer allows: it may say 4 GiB (RFC 7541, 4.2). The protocol's default."""
@@ -36,9 +37,11 @@ _VARYING = (
 )  # fmt: skip
 # Many clients share a backend connection and so its table: who sees the sizes could guess values (RFC 7541, 7.1).
 _SECRET = (b"authorization", b"cookie", b"proxy-authorization", b"set-cookie")
-_KINDS = {**dict.fromkeys(_VARYING, _PLAIN), **dict.fromkeys(_SECRET, _NEVER)}
-# A larger field would empty a good part of the table.
-_INDEXABLE_BYTES = TABLE_BYTES // 4
+KINDS = {**dict.fromkeys(_VARYING, _PLAIN), **dict.fromkeys(_SECRET, _NEVER)}
+INDEXABLE_BYTES = TABLE_BYTES // 4
+"""A larger field would empty a good part of the table."""
+
+BAD_BLOCK = "field block that cannot be decoded"
 
 
 def _prefixed(value: int, bits: int, flags: int) -> bytes:
@@ -138,6 +141,8 @@ def _string(block: bytes, position: int) -> tuple[bytes, int]:
     """Return a string (RFC 7541, 5.2) and the position behind it."""
     is_huffman = block[position] & 0x80
     length, position = _integer(block, position, 7)
+    if length > STRING_BYTES:
+        raise HPACKDecodingError(f"string of {length} octets")
     end = position + length
     if end > len(block):
         raise HPACKDecodingError("truncated string")
@@ -158,27 +163,42 @@ class FieldEncoder(Encoder):
     def __init__(self) -> None:
         super().__init__()
         self.header_table = self._table = IndexedTable()
+        # What the peer must be told before the next block: the least size since the last one (RFC 7541, 4.2). hpack
+        # tells all of them, or nothing if the last change was none.
+        self._least: int | None = None
+
+    @property
+    def header_table_size(self) -> int:
+        return self._table.maxsize
+
+    @header_table_size.setter
+    def header_table_size(self, value: int) -> None:
+        if value != self._table.maxsize:
+            self._least = value if self._least is None else min(value, self._least)
+            self._table.maxsize = value
 
     def block(self, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
         """Return the block of a field list. What goes into the table and what does not is decided here."""
         parts: list[bytes] = []
         table = self._table
-        if table.resized:
-            parts.append(self._encode_table_size_change())
-            table.resized = False
+        if self._least is not None:
+            if self._least < table.maxsize:
+                parts.append(_prefixed(self._least, 5, 0x20))
+            parts.append(_prefixed(table.maxsize, 5, 0x20))
+            self._least = None
         for field in fields:
             known = _STATIC_FIELDS.get(field)
             if known is not None:
                 parts.append(known)
                 continue
             name, value = field
-            kind = _KINDS.get(name, _INCREMENTAL) if type(field) is tuple else _NEVER
+            kind = KINDS.get(name, _INCREMENTAL) if type(field) is tuple else _NEVER
             if kind == _INCREMENTAL:
                 index = table.index_of(field)
                 if index is not None:
                     parts.append(_prefixed(index, 7, 0x80))
                     continue
-                if len(name) + len(value) > _INDEXABLE_BYTES:
+                if len(name) + len(value) > INDEXABLE_BYTES:
                     kind = _PLAIN
                 else:
                     table.add(name, value)

@@ -36,14 +36,15 @@ def test_status_shows_listeners_and_workers(gate, ask):
     lines = out.splitlines()
     assert lines[0].startswith("h2gate ")
     assert f"(pid {gate.process.pid}) serving: generation 1, up " in lines[0]
-    assert lines[1:4] == [
+    assert lines[1:5] == [
         f"config       {gate.config_path}",
+        "engine       python",
         f"listeners    {gate.address}",
         "last reload  none",
     ]
-    assert lines[5].split() == ["slot", "pid", "generation", "state", "connections", "active", "requests", "age"]
-    assert [line.split()[0] for line in lines[6:]] == ["1", "2"]
-    assert all(line.split()[3] == "serving" for line in lines[6:])
+    assert lines[6].split() == ["slot", "pid", "generation", "state", "connections", "active", "requests", "age"]
+    assert [line.split()[0] for line in lines[7:]] == ["1", "2"]
+    assert all(line.split()[3] == "serving" for line in lines[7:])
 
 
 def test_status_as_json_is_for_scripts(gate, ask):
@@ -53,6 +54,7 @@ def test_status_as_json_is_for_scripts(gate, ask):
     assert status["pid"] == gate.process.pid
     assert status["generation"] == 1
     assert status["config"] == str(gate.config_path)
+    assert status["engine"] == "python"
     assert status["listeners"] == [{"address": gate.address, "tls": False}]
     assert [worker["slot"] for worker in status["workers"]] == [1, 2]
     assert "ok" not in status
@@ -188,14 +190,15 @@ def test_a_slot_without_a_process_and_a_failed_reload_are_shown():
                 "generation": 3,
                 "uptime": 1.0,
                 "config": "/x",
+                "engine": None,
                 "listeners": [],
                 "workers": [{**worker, "slot": 1, "pid": None, "generation": 3, "state": "backoff", "age": 0.0}],
                 "last_reload": last,
             }
         )
     )
-    assert lines[2] == "listeners    none"
-    assert lines[3] == "last reload  2026-01-01T00:00:00Z: failed, generation 3 stays: a (and 2 more)"
+    assert lines[2:4] == ["engine       none yet", "listeners    none"]
+    assert lines[4] == "last reload  2026-01-01T00:00:00Z: failed, generation 3 stays: a (and 2 more)"
     assert lines[-1].split()[:4] == ["1", "-", "3", "backoff"]
 
 

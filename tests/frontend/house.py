@@ -17,8 +17,8 @@ from h2gate.frontend.serve import serve
 from h2gate.net.deadlines import TICK_SECONDS, Deadlines
 from h2gate.net.flush import FlushQueue
 from h2gate.net.reactor import Reactor
-from h2gate.protocol import http1, http2
 from h2gate.protocol.contract import Http1Settings, Http2Settings
+from h2gate.protocol.engines import choose
 from h2gate.protocol.events import Fields, RequestHead, ResponseHead
 from tests.support.configs import config_of
 
@@ -103,8 +103,8 @@ class House:
             self.handler,
             config.timeouts,
             self.limits,
-            lambda scheme: http1.server_engine(Http1Settings(), scheme),
-            lambda: http2.server_engine(Http2Settings(max_streams=10, stream_window=self.limits.stream_window)),
+            lambda scheme: choose("auto").http1_server(Http1Settings(), scheme),
+            lambda: choose("auto").http2_server(Http2Settings(max_streams=10, stream_window=self.limits.stream_window)),
             self.counts.append,
         )
         self._timer = self.loop.timer(TICK_SECONDS, TICK_SECONDS)

@@ -25,8 +25,8 @@ from h2gate.errors import Failure, Reason
 from h2gate.frontend.http2 import LAST_CALL_PING, Http2Session
 from h2gate.frontend.session_state import SESSION, SessionEvent, SessionState
 from h2gate.lifecycle import InvalidTransition
-from h2gate.protocol import http2
 from h2gate.protocol.contract import Http2Settings
+from h2gate.protocol.engines import choose
 from h2gate.protocol.events import ResponseHead
 from tests.frontend.house import House
 
@@ -256,7 +256,7 @@ def test_a_client_that_takes_no_answers_is_not_read_any_more() -> None:
 
 
 def test_a_download_that_fills_the_transport_does_not_keep_other_streams_that_are_done(house: House) -> None:
-    house.front.make_http2 = lambda: http2.server_engine(Http2Settings(max_streams=100))
+    house.front.make_http2 = lambda: choose("auto").http2_server(Http2Settings(max_streams=100))
     peer = Peer(house)
     peer.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 2**31 - 1})
     peer.h2.increment_flow_control_window(2**30)

@@ -153,7 +153,9 @@ def test_a_client_that_leaves_while_it_downloads_cancels_the_stream(house: House
 
 
 @pytest.fixture(scope="module")
-def narrow(tmp_path_factory: pytest.TempPathFactory, authority: Authority, localhost: Site) -> Iterator[House]:
+def narrow(
+    engine: str, tmp_path_factory: pytest.TempPathFactory, authority: Authority, localhost: Site
+) -> Iterator[House]:
     """A house with one stream to its backend."""
     directory: Path = tmp_path_factory.mktemp("narrow")
     with house_in(directory, authority, localhost, pool={"max_connections": 1, "max_streams": 1}) as house:

@@ -23,7 +23,9 @@ numbers = count()
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, authority: Authority, localhost: Site) -> Iterator[House]:
+def house(
+    engine: str, tmp_path_factory: pytest.TempPathFactory, authority: Authority, localhost: Site
+) -> Iterator[House]:
     directory = tmp_path_factory.mktemp("house")
     timeouts = {"response_head": "1s", "response_idle": "1s"}
     # Most requests here fail: a share of all would soon be used up.

@@ -19,7 +19,7 @@ from tests.support.scripted_backend import Connection, ScriptedBackend
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory, localhost: Site) -> Iterator[NodeBackend]:
+def node(engine: str, tmp_path_factory: pytest.TempPathFactory, localhost: Site) -> Iterator[NodeBackend]:
     with NodeBackend(tmp_path_factory.mktemp("node"), site=localhost) as node:
         yield node
 

@@ -10,13 +10,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from h2gate.handover import RETIRE
+from h2gate.handover import RETIRE, EngineChoice
 from h2gate.master.generation import GRACE_SECONDS, Generation, Nursery
 from h2gate.master.scoreboard import Scoreboard
 from h2gate.master.slots import DUMP_SECONDS, STUCK_SECONDS
 
 PLAN = SimpleNamespace(
-    config=SimpleNamespace(timeouts=SimpleNamespace(boot=5.0, drain=20.0)), listeners=(), backend_tls={}
+    config=SimpleNamespace(timeouts=SimpleNamespace(boot=5.0, drain=20.0)),
+    engine=EngineChoice("python"),
+    listeners=(),
+    backend_tls={},
 )
 
 

@@ -2,8 +2,9 @@ import os
 
 import pytest
 
-from h2gate.config.problems import ConfigError
+from h2gate.config.problems import BadValue, ConfigError
 from h2gate.errors import StartError
+from h2gate.handover import EngineChoice
 from h2gate.master import plan
 from h2gate.master.sockets import Sockets
 
@@ -15,6 +16,12 @@ listeners:
 routes:
   - respond: {{status: 204}}
 """
+
+
+def choose_engine(config):
+    if config.engine == "native":
+        raise BadValue("engine", "it is missing")
+    return EngineChoice("python")
 
 
 @pytest.fixture
@@ -29,7 +36,7 @@ def prepare(tmp_path, sockets):
     def run(workers="auto", more=""):
         path = tmp_path / "gate.yaml"
         path.write_text(TEXT.format(workers=workers, socket=tmp_path / "front.sock", more=more))
-        return plan.prepare(path, {}, sockets)
+        return plan.prepare(path, {}, sockets, choose_engine)
 
     return run
 
@@ -41,11 +48,18 @@ def test_a_plan_has_a_bound_listener_for_each_of_the_config(prepare, sockets):
     assert bound.tls is None
     assert sockets.addresses() == [str(bound.config.address)]
     assert made.backend_tls == {}
+    assert made.engine == EngineChoice("python")
 
 
 def test_nothing_is_bound_for_a_wrong_config(prepare, sockets):
     with pytest.raises(ConfigError):
         prepare(workers="many")
+    assert sockets.addresses() == []
+
+
+def test_nothing_is_bound_for_an_engine_that_is_missing(prepare, sockets):
+    with pytest.raises(ConfigError, match=r"gate\.yaml:4:9: engine: it is missing"):
+        prepare(more="engine: native")
     assert sockets.addresses() == []
 
 

@@ -16,8 +16,9 @@ import time
 from pathlib import Path
 
 from h2gate import errorlog
+from h2gate.config.model import Config
 from h2gate.errors import StartError
-from h2gate.handover import RETIRE, Handover
+from h2gate.handover import RETIRE, EngineChoice, Handover
 from h2gate.master import Master, slots
 
 LOG = logging.getLogger(errorlog.LOGGER)
@@ -45,7 +46,8 @@ class StubWorker:
         self.handover.row.serving()
         while not self.stopped and not (self.draining and not self.clients):
             self.handover.row.beat()
-            self.handover.row.count(len(self.clients), 0, self.requests)
+            self.handover.row.connected(len(self.clients))
+            self.handover.row.count(0, self.requests)
             for key, _ in self.selector.select(0.1):
                 key.data(key.fileobj)
 
@@ -121,11 +123,18 @@ def run_worker(handover: Handover) -> None:
     worker.run()
 
 
+def choose_engine(config: Config) -> EngineChoice:
+    """Take what is asked for; the stub needs no engine."""
+    if config.engine == "auto":
+        return EngineChoice("python", "the native engine is missing")
+    return EngineChoice(config.engine)
+
+
 if __name__ == "__main__":
     if "STUB_STUCK_SECONDS" in os.environ:
         slots.Patience.__init__.__defaults__ = (float(os.environ["STUB_STUCK_SECONDS"]),)
     try:
-        sys.exit(Master(Path(sys.argv[1]), run_worker, os.environ).run())
+        sys.exit(Master(Path(sys.argv[1]), run_worker, choose_engine, os.environ).run())
     except StartError as failure:
         print(f"h2gate: {failure}", file=sys.stderr)
         sys.exit(failure.exit_code)

@@ -38,6 +38,18 @@ def test_no_connection_is_refused_or_lost_while_reloads_go_on(gate):
     assert len(generations) >= 3
 
 
+def test_a_reload_may_change_the_engine_and_what_is_lacking_is_told(gate):
+    started = gate(config(more="engine: native\n")).serving()
+    assert started.wait_line("generation 1 serves").endswith(" with 1 worker, engine native")
+    assert "is missing" not in started.log
+    assert started.ask("status")["engine"] == "native"
+    started.config_path.write_text(config())
+    started.signal(signal.SIGHUP)
+    assert started.wait_line("generation 2 serves").endswith(" with 1 worker, engine python")
+    assert " WARNING the native engine is missing" in started.log
+    assert started.ask("status")["engine"] == "python"
+
+
 def test_a_broken_config_changes_nothing_and_every_problem_is_told(gate):
     started = gate().serving()
     before = started.connect()

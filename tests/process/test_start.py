@@ -177,13 +177,14 @@ def test_the_master_never_makes_a_hub_and_has_one_thread(tmp_path):
     program = (
         "import threading, sys, os\n"
         "from pathlib import Path\n"
+        "from h2gate.handover import EngineChoice\n"
         "from h2gate.master import Master\n"
         "def run_worker(handover):\n"
         "    handover.row.serving()\n"
         "    assert 'gevent' not in sys.modules and threading.active_count() == 1\n"
         "    os.kill(os.getppid(), 15)\n"
         "    import signal; signal.pause()\n"
-        "code = Master(Path(sys.argv[1]), run_worker, os.environ).run()\n"
+        "code = Master(Path(sys.argv[1]), run_worker, lambda _: EngineChoice('python'), os.environ).run()\n"
         "assert 'gevent' not in sys.modules and threading.active_count() == 1\n"
         "sys.exit(code)\n"
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hyperframe.frame import HeadersFrame
 
 from h2gate.errors import ErrorCode, Reason
 from h2gate.protocol.contract import Http2Settings
 from h2gate.protocol.events import (
     DataReceived,
     PingAcked,
+    RequestHead,
     RequestReceived,
     ResponseHead,
     SettingsReceived,
@@ -16,6 +18,7 @@ from h2gate.protocol.events import (
 )
 from tests.support.http2_engine import (
     GET,
+    LIMIT,
     OK,
     POST,
     PREFACE,
@@ -25,6 +28,7 @@ from tests.support.http2_engine import (
     data,
     failure_of,
     goaway_of,
+    parse,
     ping,
     raw,
     reset_of,
@@ -253,6 +257,21 @@ def test_a_smaller_table_is_kept_to(backend: BackendSide, table: int) -> None:
     for _ in range(3):
         backend.ask(fields=fields)
     assert backend.decoder.header_table_size == table
+
+
+@pytest.mark.parametrize("sizes", [(100, 100), (100, 4_096), (0, 300, 300), (300, 0, 200), (4_096, 4_096)], ids=repr)
+def test_a_table_that_changed_several_times_is_told(backend: BackendSide, sizes: tuple[int, ...]) -> None:
+    """The least size and the last (RFC 7541, 4.2), and also where the last SETTINGS changed nothing."""
+    backend.ask(fields=[(b"x-a", b"b")])
+    for size in sizes:
+        backend.receive(settings_frame({1: size}))
+    backend.sent()
+    backend.engine.open_stream(RequestHead(b"GET", b"http", b"a", b"/", [(b"x-a", b"b")]), end_stream=True)
+    (head,) = parse(backend.engine.data_to_send(LIMIT))
+    assert isinstance(head, HeadersFrame)
+    assert (head.data[0] & 0xE0 == 0x20) == (set(sizes) != {4_096})
+    backend.decoder.decode(head.data)
+    assert backend.decoder.header_table_size == sizes[-1]
 
 
 @pytest.mark.parametrize("flood", [ping(), settings_frame(), data(1, b"")], ids=["PING", "SETTINGS", "DATA"])

@@ -24,6 +24,7 @@ def test_what_we_encode_another_decodes(all_fields: list[Fields], sizes: list[in
     for number, fields in enumerate(all_fields):
         if number < len(sizes):
             encoder.header_table_size = sizes[number]
+            assert encoder.header_table_size == sizes[number]
         assert [tuple(field) for field in decoder.decode(encoder.block(fields), raw=True)] == fields
 
 
@@ -63,6 +64,12 @@ def test_any_block_is_decoded_as_the_library_does_or_refused(blocks: list[bytes]
 def test_a_broken_block_is_refused(block: bytes) -> None:
     with pytest.raises(HPACKDecodingError):
         FieldDecoder(1 << 16).fields(block)
+
+
+def test_a_string_longer_than_libnghttp2_takes_is_refused() -> None:
+    fields = [(b"a", b"v" * 65_537)]
+    with pytest.raises(HPACKDecodingError):
+        FieldDecoder(1 << 20).fields(FieldEncoder().block(fields))
 
 
 def test_a_list_beyond_the_limit_is_refused_before_it_is_built() -> None:

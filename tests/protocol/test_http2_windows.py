@@ -112,6 +112,14 @@ def test_a_smaller_window_counts_only_once_the_peer_knows_it(http2_make: Make) -
     assert reset_of(client.receive(data(1, b"x"))).code == ErrorCode.FLOW_CONTROL_ERROR
 
 
+def test_an_end_without_bytes_needs_no_window(http2_make: Make) -> None:
+    """RFC 9113, 6.9.1: not even where SETTINGS have made the window negative."""
+    client = ClientSide(http2_make)
+    client.engine = http2_make.server(Http2Settings(stream_window=1_000))
+    client.receive(PREFACE, settings_frame(), client.headers(1, POST), data(1, bytes(2_000)), settings_ack())
+    assert client.receive(data(1, b""), data(1, b"", end_stream=True)) == [DataReceived(1, b"", 0, True)]
+
+
 def test_a_larger_window_is_there_at_once(http2_make: Make) -> None:
     backend = BackendSide(http2_make, Http2Settings(stream_window=200_000))
     backend.ask()

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import yaml
 
@@ -34,7 +34,13 @@ class Gate:
 
     `backend` is a URL, or a name of `sections["backends"]`, that one route sends everything to; `routes` are the routes
     themselves. `listener` adds keys to every listener, `sections` are further top-level keys of the config.
+    `command` takes the place of `h2gate`, `options` are added to its `run`.
     """
+
+    # The make it runs on. Tests of a whole gate run on each: tests/gateway/conftest.py.
+    engine = "auto"
+    # The config files of those that run.
+    running: ClassVar[set[Path]] = set()
 
     def __init__(
         self,
@@ -47,6 +53,8 @@ class Gate:
         unix: Path | None = None,
         listener: dict[str, Any] | None = None,
         sections: dict[str, Any] | None = None,
+        command: Sequence[str] = (sys.executable, "-m", "h2gate"),
+        options: Sequence[str] = (),
     ) -> None:
         if routes is None:
             assert backend is not None
@@ -66,6 +74,7 @@ class Gate:
         self._access_log = directory / "access.log"
         self.config: dict[str, Any] = {
             "workers": workers,
+            "engine": self.engine,
             "listeners": [{**one, **(listener or {})} for one in listeners],
             "routes": routes,
             "access_log": {"path": str(self._access_log), "format": "json"},
@@ -75,11 +84,15 @@ class Gate:
         self.path = directory / "h2gate.yaml"
         self.write_config(self.config)
         self._directory = directory
+        self._command = command
+        self._options = options
         self.process: Process
         self._is_stopped = False
 
     def __enter__(self) -> Self:
-        self.process = Process([sys.executable, "-m", "h2gate", "run", "-c", self.path], self._directory, name="h2gate")
+        self.running.add(self.path)
+        argv = [*self._command, "run", "-c", self.path, *self._options]
+        self.process = Process(argv, self._directory, name="h2gate")
         try:
             wait_until("the gate serves", self._is_serving, timeout=20)
         except BaseException:
@@ -111,6 +124,7 @@ class Gate:
         self._is_stopped = True
 
     def _end(self) -> None:
+        self.running.discard(self.path)
         self.process.stop()
         for port in self._ports:
             port.release()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import h11
 
@@ -23,6 +24,13 @@ Make = Callable[[Http1Settings, bytes], Http1ServerEngine]
 
 MAKES: dict[str, Make] = {"python": http1.server_engine}
 """Each test of the contract runs over all of these."""
+
+try:
+    from h2gate.protocol import http1_native
+except ImportError:  # httptools or the extension is not there
+    pass
+else:
+    MAKES["native"] = http1_native.server_engine
 
 SETTINGS = Http1Settings()
 
@@ -92,6 +100,35 @@ def begin(engine: Http1ServerEngine, data: bytes) -> int:
     event = engine.receive(data)[0]
     assert isinstance(event, RequestReceived)
     return event.stream_id
+
+
+Step = tuple[Any, ...]
+"""A call of an engine: a method's name and its arguments. A stream's id is told from `current_stream` on."""
+
+_FOR_A_STREAM = frozenset({"send_interim", "send_head", "send_data", "send_trailers"})
+
+
+def play(engine: Http1ServerEngine, steps: Iterable[Step]) -> list[object]:
+    """Make the calls; return what each gave, and what the engine said of itself afterwards."""
+    seen: list[object] = []
+    for name, *arguments in steps:
+        if name in _FOR_A_STREAM:
+            arguments[0] += engine.current_stream
+        given = getattr(engine, name)(*arguments)
+        current = engine.current_stream
+        seen.append(
+            (
+                given,
+                current,
+                engine.keeps_alive,
+                engine.request_complete,
+                engine.response_complete,
+                engine.broken,
+                engine.buffered,
+                engine.queued(current),
+            )
+        )
+    return seen
 
 
 def lines_of(data: bytes) -> tuple[bytes, list[bytes], bytes]:

@@ -34,7 +34,14 @@ class Make:
 
 
 MAKES = {"python": Make(http2.server_engine, http2.client_engine)}
-"""Each test of the contract runs over all of these."""
+"""Each test of the contract runs over all of these: the native make too, where it is built."""
+
+try:
+    from h2gate.protocol import http2_native
+except ImportError:
+    pass
+else:
+    MAKES["native"] = Make(http2_native.server_engine, http2_native.client_engine)
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 LIMIT = 1 << 20

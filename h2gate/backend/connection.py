@@ -148,7 +148,7 @@ class BackendConnection:
 
     def open_stream(self, head: RequestHead, end_stream: bool, sink: ResponseSink) -> BackendStream:
         """Send a request's head; the caller has just been given the lease."""
-        stream = BackendStream(self, sink, is_reused=self.answered > 0, is_sent=end_stream)
+        stream = BackendStream(self, sink, self.answered > 0, end_stream)
         stream.id = self.engine.open_stream(head, end_stream)
         self.streams[stream.id] = stream
         self.requests += 1

@@ -27,8 +27,8 @@ from h2gate.net.tls import TlsLayer, describe_tls_error
 
 READ_EVENT, WRITE_EVENT = 1, 2  # libev's
 READ_BYTES = 65_536
-# A read that fills its buffer is followed by larger ones: a body then costs a quarter of the turns of the loop. One that
-# would have had room in the first size brings that back: to take this much for every small read costs 20 us.
+# A read that fills its buffer is followed by larger ones: a body then costs a quarter of the turns of the loop. One
+# that would have had room in the first size brings that back: to take this much for every small read costs 20 us.
 MOST_READ_BYTES = 262_144
 # What may wait in user space behind a full socket buffer; with it, one slow client holds at most
 # this and one stream window.

@@ -93,7 +93,7 @@ class Proxy:
     def _open(self, stream: ClientStream, head: RequestHead, end_stream: bool) -> Exchange:
         self.active += 1
         self.requests += 1
-        self.budget.on_request()
+        self.budget.on_request(self.deadlines.now)
         return Exchange(self, stream, head, end_stream)
 
     def _route(self, exchange: Exchange, head: RequestHead) -> None:

@@ -95,9 +95,9 @@ class RetryBudget:
     def __repr__(self) -> str:
         return f"<RetryBudget {self._retries} retries of {self._requests} requests since {self._since:.0f}>"
 
-    def on_request(self) -> None:
-        """Count a client's request."""
-        if self._clock() - self._since >= WINDOW_SECONDS:
+    def on_request(self, now: float) -> None:
+        """Count a client's request; `now` is the clock's time."""
+        if now - self._since >= WINDOW_SECONDS:
             self._roll()
         self._requests += 1
 

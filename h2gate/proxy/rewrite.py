@@ -77,21 +77,21 @@ _VISIBLE = bytes(range(0x21, 0x7F))
 def request(head: RequestHead, found: Found, path: bytes, client: Client, request_id: bytes) -> RequestHead:
     """Return the head for the backend. `scheme`, and without `preserve_host` `authority`, are empty until the lease.
 
-    Most requests have no field that does not just pass: one comprehension, and what is put on (2 us).
+    Most requests have no field that does not just pass: one look at the names, and what is put on (2 us).
     """
-    fields = [field for field in head.fields if field[0] not in _REQUEST]
     standing = client.standing_fields
-    if len(standing) == 0:
+    if not standing:
         standing.extend(_standing(client))
-    if len(fields) == len(head.fields) and head.authority:
-        fields += standing
-        fields += (
+    if head.authority and _REQUEST.isdisjoint([field[0] for field in head.fields]):
+        fields = [
+            *head.fields,
+            *standing,
             (b"x-forwarded-host", head.authority),
             (b"x-request-id", request_id),
             (b"via", _VIA[head.version]),
-        )
+        ]
     else:
-        fields = _request_fields(head, fields, client, request_id)
+        fields = _request_fields(head, client, request_id)
     authority = head.authority if found.route.preserve_host else b""
     return RequestHead(head.method, b"", authority, path, fields, b"HTTP/2.0", head.content_length, head.target)
 
@@ -108,15 +108,17 @@ def _standing(client: Client) -> Fields:
     return fields
 
 
-def _request_fields(head: RequestHead, fields: Fields, client: Client, request_id: bytes) -> Fields:
-    """Return the fields for the backend: `fields`, which just pass, and what becomes of the others."""
+def _request_fields(head: RequestHead, client: Client, request_id: bytes) -> Fields:
+    """Return the fields for the backend: those that just pass, and what becomes of the others."""
+    fields: Fields = []
     ours: Fields = []
     options = via = forwarded_for = b""
     taken: set[bytes] = set()
-    for name, value in head.fields:
+    for field in head.fields:
+        name, value = field
         if name not in _REQUEST:
-            continue
-        if name == b"connection":
+            fields.append(field)
+        elif name == b"connection":
             options = options + value + b","
         elif name == b"te":
             # RFC 9113, 8.2.2: nothing but `trailers`, which the gate does pass on.
@@ -189,18 +191,22 @@ def client_origin(head: RequestHead, client: Client) -> tuple[bytes, bytes]:
 
 
 def response(head: ResponseHead, way_back: WayBack, date: DateField) -> ResponseHead:
-    """Return a backend's final head for the client. `date` gives the Date field's value to one that has none."""
-    fields = [field for field in head.fields if field[0] not in _RESPONSE]
-    via = _VIA_BACKEND_FIELD
-    if len(fields) != len(head.fields):
-        fields, via = _mapped(head.fields, way_back)
+    """Return a backend's final head for the client, made of `head` itself, which is nobody else's.
+
+    `date` gives the Date field's value to one that has none.
+    """
+    fields, via = head.fields, _VIA_BACKEND_FIELD
     names = [field[0] for field in fields]
+    if not _RESPONSE.isdisjoint(names):
+        fields, via = _mapped(fields, way_back)
+        head.fields = fields
+        names = [field[0] for field in fields]
     if b"server" not in names:
         fields.append(_SERVER_FIELD)
     if b"date" not in names:
         fields.append((b"date", date.now()))
     fields.append(via)
-    return ResponseHead(head.status, fields)
+    return head
 
 
 def interim(head: ResponseHead, way_back: WayBack) -> ResponseHead:

@@ -137,7 +137,7 @@ def test_three_retries_are_always_allowed() -> None:
 def test_retries_are_a_share_of_the_requests() -> None:
     budget = RetryBudget(0.2, Clock())
     for _ in range(100):
-        budget.on_request()
+        budget.on_request(budget._clock())
     assert taken(budget, 50) == 20
 
 
@@ -145,14 +145,14 @@ def test_old_requests_and_retries_fade() -> None:
     clock = Clock()
     budget = RetryBudget(0.2, clock)
     for _ in range(100):
-        budget.on_request()
+        budget.on_request(budget._clock())
     assert taken(budget, 20) == 20
     clock.now += 5.0
     assert not budget.take()
     # The window's elder half counts half.
     clock.now += 10.0
     for _ in range(100):
-        budget.on_request()
+        budget.on_request(budget._clock())
     assert taken(budget, 50) == 20
     clock.now += 1000.0
     assert taken(budget, 10) == 3
@@ -162,9 +162,9 @@ def test_after_a_quiet_time_nothing_is_left() -> None:
     clock = Clock()
     budget = RetryBudget(1.0, clock)
     for _ in range(1000):
-        budget.on_request()
+        budget.on_request(budget._clock())
     clock.now += 25.0
-    budget.on_request()
+    budget.on_request(budget._clock())
     assert taken(budget, 10) == 3
 
 
@@ -181,7 +181,7 @@ def test_the_budget_holds_over_the_sum(share: float, steps: list[tuple[float, in
     for pause, asked, wanted in steps:
         clock.now += pause
         for _ in range(asked):
-            budget.on_request()
+            budget.on_request(budget._clock())
         requests += asked
         retries += taken(budget, wanted)
     windows = 1 + int((clock.now - began) / 5.0) + 1
@@ -193,5 +193,5 @@ def test_a_request_costs_one_look_at_the_clock() -> None:
     looks = itertools.count()
     budget = RetryBudget(0.2, lambda: float(next(looks)) * 0.0)
     before = next(looks)
-    budget.on_request()
+    budget.on_request(budget._clock())
     assert next(looks) - before == 2

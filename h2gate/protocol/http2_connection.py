@@ -7,6 +7,7 @@ h2 owns the states, the settings and the windows. What differs here from h2 4.4,
 - Closed streams are forgotten at once, so that counting the open ones is `len`; h2 walks all streams for each new one.
 - Frames are read by `FrameReader` and written here: h2 reprs each received frame for a log line, and its way of sending
   a head costs more than the head's encoding.
+- What h2 keeps of each setting is a short list, not a deque with room for 64: half of an idle client's memory.
 - Settings that only cost memory are dropped: a peer may send 65 536 of them, or ask for a table of 4 GiB.
 
 The one rule: bytes go into `_data_to_send` in the order in which they must leave, field blocks above all.
@@ -15,7 +16,7 @@ The one rule: bytes go into `_data_to_send` in the order in which they must leav
 from __future__ import annotations
 
 from collections import deque
-from typing import cast
+from typing import Any, cast
 
 from h2.config import H2Configuration
 from h2.connection import ConnectionInputs, ConnectionState, H2Connection, H2ConnectionStateMachine
@@ -36,6 +37,13 @@ _KNOWN_SETTINGS = frozenset(
         SettingCodes.ENABLE_CONNECT_PROTOCOL,
     }
 )  # fmt: skip
+
+
+class _Values(list[int]):
+    """A setting's value, and those that were announced and not acknowledged yet: the part of a deque that h2 uses."""
+
+    def popleft(self) -> int:
+        return self.pop(0)
 
 
 class _StateMachine(H2ConnectionStateMachine):
@@ -93,6 +101,9 @@ class Connection(H2Connection):
             )
         )
         self.state_machine = _StateMachine()
+        for table in (self.local_settings, self.remote_settings):
+            short: Any = {code: _Values(values) for code, values in table._settings.items()}
+            table._settings = short
         # h2 knows them by the names it gave them.
         self.running: dict[int, Stream] = {}
         self.streams = cast("dict[int, H2Stream]", self.running)

@@ -108,7 +108,8 @@ class FrameReader:
         """The first frame must be SETTINGS (RFC 9113, 3.4): told from its header, before its length is trusted."""
         self._has_begun = True
         _, _, kind, flags, stream_id = _HEADER.unpack(header)
-        if kind != SETTINGS or flags & ACK or stream_id:
+        # RFC 9113, 4.1: the highest bit means nothing.
+        if kind != SETTINGS or flags & ACK or stream_id & 0x7FFFFFFF:
             # A page without a head is what an HTTP/1 server says that takes the preface for HTTP/0.9.
             is_http1 = header.startswith((b"HTTP/1.", b"<"))
             raise NotHttp2("HTTP/1 bytes" if is_http1 else f"first bytes are no SETTINGS frame: {header!r}", is_http1)

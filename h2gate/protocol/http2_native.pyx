@@ -1220,7 +1220,8 @@ cdef class _Engine:
                     # Into an empty buffer, as what was there has gone before.
                     size = out.end - out.begin
                     if most - used < size:
-                        most = used + size
+                        # Others may follow: what is too much is given back below.
+                        most = used + size + 1024
                         _PyBytes_Resize(&made, most)
                     memcpy(PyBytes_AS_STRING_OF(made) + used, out.data + out.begin, size)
                     _empty(out)
@@ -1238,8 +1239,9 @@ cdef class _Engine:
         cdef int64_t size
         if self.ready_count == 1:
             size = min(stream.queued, stream.peer_window, self.peer_window)
+            # SETTINGS may have made the window negative since the stream became ready.
             if size <= FRAME_BYTES:
-                return HEADER_BYTES + size
+                return HEADER_BYTES + max(size, 0)
         # The last frame may go beyond the limit. A frame is full, or the last that its stream can send now.
         size = self.queued_bytes + HEADER_BYTES * (self.queued_bytes // FRAME_BYTES + self.ready_count + 1)
         return min(size, <int64_t>(room + HEADER_BYTES + FRAME_BYTES))

@@ -419,8 +419,8 @@ cdef enum:
     INCREMENTAL = 0x40
     UNINDEXED = 0x00
     NEVER = 0x10
-    ENTRIES = 128  # of 32 bytes at least in a table of 4096
-    ENTRIES_MASK = ENTRIES - 1
+    # As many at first, a power of two. Never more than 128: each takes at least 32 bytes of 4096.
+    FIRST_ENTRIES = 16
 
 cdef Py_ssize_t _INDEXABLE = INDEXABLE_BYTES
 
@@ -459,9 +459,10 @@ for _name in {*KINDS_OF_LITERALS, *(_name for _name, _ in HeaderTable.STATIC_TAB
 cdef class _FieldEncoder:
     """One direction's encoder."""
 
-    # A ring; the newest entry is at `added - 1`. Made with the first entry: an idle connection has none.
+    # A ring; the newest entry is at `added - 1`. It grows as it is filled: 10 000 idle connections each have one.
     cdef Entry *entries
     cdef int64_t *hashes
+    cdef uint32_t capacity
     cdef uint32_t added
     cdef uint32_t count
     cdef Py_ssize_t size
@@ -491,7 +492,7 @@ cdef class _FieldEncoder:
         """Drop the oldest entries until no more than `limit` bytes are left."""
         cdef Entry *entry
         while self.size > limit:
-            entry = &self.entries[(self.added - self.count) & ENTRIES_MASK]
+            entry = &self.entries[(self.added - self.count) & (self.capacity - 1)]
             self.count -= 1
             self.size -= entry.size
             Py_CLEAR(entry.name)
@@ -564,7 +565,7 @@ cdef class _FieldEncoder:
         cdef uint32_t place
         cdef Entry *entry
         for behind in range(self.count):
-            place = (self.added - 1 - behind) & ENTRIES_MASK
+            place = (self.added - 1 - behind) & (self.capacity - 1)
             if self.hashes[place] == mixed:
                 entry = &self.entries[place]
                 if _is_text(entry.name, <const uint8_t *>PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name)) and _is_text(
@@ -580,17 +581,10 @@ cdef class _FieldEncoder:
             # RFC 7541, 4.4: it empties the table, and that is no error.
             self.evict(0)
             return 0
-        if self.entries == NULL:
-            self.hashes = <int64_t *>malloc(ENTRIES * sizeof(int64_t))
-            self.entries = <Entry *>calloc(ENTRIES, sizeof(Entry))
-            if self.hashes == NULL or self.entries == NULL:
-                free(self.hashes)
-                free(self.entries)
-                self.hashes = NULL
-                self.entries = NULL
-                raise MemoryError
         self.evict(self.limit - size)
-        place = self.added & ENTRIES_MASK
+        if self.count == self.capacity:
+            self.grow()
+        place = self.added & (self.capacity - 1)
         Py_INCREF(name)
         Py_INCREF(value)
         self.entries[place].name = <PyObject *>name
@@ -600,6 +594,24 @@ cdef class _FieldEncoder:
         self.added += 1
         self.count += 1
         self.size += size
+        return 0
+
+    cdef int grow(self) except -1:
+        cdef uint32_t capacity = self.capacity * 2 if self.capacity else FIRST_ENTRIES
+        cdef int64_t *hashes = <int64_t *>malloc(capacity * sizeof(int64_t))
+        cdef Entry *entries = <Entry *>calloc(capacity, sizeof(Entry))
+        cdef uint32_t number, i
+        if hashes == NULL or entries == NULL:
+            free(hashes)
+            free(entries)
+            raise MemoryError
+        for i in range(self.count):
+            number = self.added - self.count + i
+            hashes[number & (capacity - 1)] = self.hashes[number & (self.capacity - 1)]
+            entries[number & (capacity - 1)] = self.entries[number & (self.capacity - 1)]
+        free(self.hashes)
+        free(self.entries)
+        self.hashes, self.entries, self.capacity = hashes, entries, capacity
         return 0
 
 

@@ -47,6 +47,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="of the first case; the time's if nothing is said")
     parser.add_argument("--jobs", type=int, default=1, help="processes at once")
     options = parser.parse_args(arguments)
+    for kind in options.kinds:
+        if kind not in KINDS:
+            parser.error(f"no such kind: {kind}")
     if options.cases is None and options.seconds is None:
         options.cases = 100_000
     if options.seed is None:

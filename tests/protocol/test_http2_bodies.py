@@ -297,3 +297,20 @@ def test_a_window_update_frees_its_stream_alone_of_a_thousand_that_wait(http2_ma
     assert len(flow(client)) == 1_001
     client.receive(window_update(2_001, 1))
     assert flow(client) == [(2_001, 1, True)]
+
+
+def test_a_window_that_settings_made_negative_stops_a_waiting_body_and_no_head(client: ClientSide) -> None:
+    client.receive(settings_frame({4: 20_000}))
+    client.request(1)
+    client.request(3)
+    client.engine.send_head(1, ResponseHead(200), end_stream=False)
+    client.engine.send_data(1, bytes(19_990), end_stream=False)
+    client.sent()
+    client.engine.send_data(1, bytes(100), end_stream=True)
+    client.receive(settings_frame({4: 1_000}))
+    client.engine.send_head(3, ResponseHead(200, [(b"x-large", bytes(15_000).replace(b"\0", b"v"))]), end_stream=True)
+    assert {frame.stream_id for frame in client.sent()} == {0, 3}
+    assert client.engine.queued(1) == 100
+    client.receive(window_update(1, 19_100))
+    assert len(client.sent()) == 1
+    assert len(client.bodies[1]) == 20_090

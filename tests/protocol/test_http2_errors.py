@@ -127,6 +127,12 @@ def test_unknown_frames_and_priority_are_read_over(client: ClientSide) -> None:
     client.request(1)
 
 
+def test_the_reserved_bit_of_the_first_frame_is_read_over(http2_make: Make) -> None:
+    assert http2_make.server(Http2Settings()).receive(PREFACE + raw(SETTINGS, 0, 1 << 31, b"")) == [
+        SettingsReceived(2**31 - 1)
+    ]
+
+
 def test_flags_and_bits_without_meaning_are_read_over(client: ClientSide) -> None:
     client.request(1, POST, end_stream=False)
     assert client.receive(raw(DATA, 0xF6, 0x80000001, b"abc")) == [DataReceived(1, b"abc", 3, False)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from random import Random
 from struct import Struct
+from types import ModuleType
 from typing import TypeVar
 
 from hpack import Encoder
@@ -179,13 +180,16 @@ T = TypeVar("T")
 Engine = Http2ServerEngine | Http2ClientEngine
 
 
-def one_case(random: Random, corpus: Sequence[bytes]) -> None:
-    """Make one case and compare. Raises AssertionError with all that was done."""
-    _Case(random).run(corpus)
+def one_case(random: Random, corpus: Sequence[bytes], is_alone: bool = False) -> None:
+    """Make one case and compare the native make with the python one, or with itself.
+
+    Raises AssertionError with all that was done.
+    """
+    _Case(random, http2_native if is_alone else http2).run(corpus)
 
 
 class _Case:
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, reference: ModuleType) -> None:
         self.random = random
         # What has been done, to be read by whoever mends it.
         self.story: list[object] = []
@@ -195,9 +199,9 @@ class _Case:
         self.python: Engine
         self.native: Engine
         if self.is_client:
-            self.python, self.native = http2.client_engine(limits), http2_native.client_engine(limits)
+            self.python, self.native = reference.client_engine(limits), http2_native.client_engine(limits)
         else:
-            self.python, self.native = http2.server_engine(limits), http2_native.server_engine(limits)
+            self.python, self.native = reference.server_engine(limits), http2_native.server_engine(limits)
         # What an owner may still do with a stream: 0 its head, 1 its body. Those that have ended are not there.
         self.streams: dict[int, int] = {}
         self.owed: list[tuple[int, int]] = []

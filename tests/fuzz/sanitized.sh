@@ -25,7 +25,7 @@ preload="$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so)"
 export PYTHONMALLOC=malloc PYTHONPATH=$scratch UBSAN_OPTIONS=print_stacktrace=1
 
 [ $# -gt 0 ] || set -- --cases 100000
-ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD=$preload "$python" -m tests.fuzz "$@"
+ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD=$preload "$python" -m tests.fuzz --alone "$@"
 
 # Stacks through Python, which has no frame pointers, are slow to have: a few cases must do.
 ASAN_OPTIONS=detect_leaks=1:exitcode=0:fast_unwind_on_malloc=0:malloc_context_size=12 LD_PRELOAD=$preload \

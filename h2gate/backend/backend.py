@@ -59,7 +59,7 @@ class Backend:
             pool.preconnect()
 
     def tidy(self, now: float) -> None:
-        """Retire what is old or idle. Call once a second, and run the flush queue after it."""
+        """Retire what is old or idle. Call once a second."""
         for pool in self.pools:
             pool.tidy(now)
 

@@ -289,7 +289,7 @@ class Http1Session(ClientSession):
         if not self._is_closed:
             self._is_closed = True
             self._let_go()
-            self.front.deadlines.cancel(self._wait)
+            self.front.deadlines.end(self._wait)
             self._stop_watching()
             self.front.closed(self)
 

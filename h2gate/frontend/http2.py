@@ -372,7 +372,7 @@ class Http2Session(ClientSession):
     def _close(self, politely: bool) -> None:
         front = self.front
         for deadline in (self._idle, self._last_call, self._stalls):
-            front.deadlines.cancel(deadline)
+            front.deadlines.end(deadline)
         self._stop_watching()
         if politely:
             self.write_out(self.engine)

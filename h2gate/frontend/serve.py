@@ -77,7 +77,7 @@ class Arrival:
 
     def _hand_over(self, is_http2: bool) -> None:
         front, data = self.front, self._first_bytes
-        front.deadlines.cancel(self._deadline)
+        front.deadlines.end(self._deadline)
         make = Http2Session if is_http2 else Http1Session
         session = make(front, self.transport, self.client)
         front.replaced(self, by=session)
@@ -95,7 +95,7 @@ class Arrival:
         self._leave()
 
     def _leave(self) -> None:
-        self.front.deadlines.cancel(self._deadline)
+        self.front.deadlines.end(self._deadline)
         self.front.closed(self)
 
     def drain(self, within: float) -> None:

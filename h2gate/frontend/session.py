@@ -84,4 +84,4 @@ class ClientSession(ABC):
             self.front.deadlines.arm(self._stall, self.front.timeouts.client_write)
 
     def _stop_watching(self) -> None:
-        self.front.deadlines.cancel(self._stall)
+        self.front.deadlines.end(self._stall)

@@ -52,12 +52,19 @@ class Deadline(Timed):
     def expired(self) -> None:
         self._callback()
 
+    def let_go(self) -> None:
+        """Forget the callback, which mostly holds the owner: the two would wait for the collector."""
+        self._callback = _nothing
+
+
+def _nothing() -> None:
+    pass
+
 
 class Deadlines:
     """All deadlines of one worker.
 
-    The worker calls `sweep` every `TICK_SECONDS`, and runs the flush queue after it: what expires has mostly
-    something to send.
+    The worker calls `sweep` every `TICK_SECONDS`.
     """
 
     __slots__ = ("_buckets", "_running", "_swept", "clock", "now")
@@ -97,6 +104,11 @@ class Deadlines:
     def cancel(self, deadline: Timed) -> None:
         deadline.when = inf
         self._take_out(deadline)
+
+    def end(self, deadline: Deadline) -> None:
+        """Cancel for good: from now on nothing happens when it expires."""
+        self.cancel(deadline)
+        deadline.let_go()
 
     def sweep(self) -> None:
         """Call `expired` of all deadlines that have passed. One that raises is logged and stops nobody else."""

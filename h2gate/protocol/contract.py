@@ -10,8 +10,9 @@ An engine has no socket, clock, logger or greenlet. Rules that hold for every ma
    stream's bytes went out. The caller stops calling `data_to_send` when its transport is full, and so
    back-pressure needs nothing else. Control frames and heads go out before bodies.
 3. Credit is never returned by itself, but for bytes that the engine discards (a reset stream's).
-4. No more than `limit` bytes, or one frame more, come from one call of `data_to_send`. Fewer than `limit` are all that
-   can be sent now.
+4. No more than `limit` bytes come from one call of `data_to_send`, but for the rest of the frame (in HTTP/1.1 the
+   heads, a chunk) that reaches it and the end of that stream right behind. Fewer than `limit` are all that can be sent
+   now.
 """
 
 from __future__ import annotations

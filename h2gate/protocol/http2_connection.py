@@ -100,6 +100,8 @@ class Connection(H2Connection):
                 normalize_outbound_headers=False,
             )
         )
+        # h2's own reading, which is not used. Its bound methods would leave each connection to the collector.
+        self._frame_dispatch_table.clear()
         self.state_machine = _StateMachine()
         for table in (self.local_settings, self.remote_settings):
             short: Any = {code: _Values(values) for code, values in table._settings.items()}

@@ -8,6 +8,7 @@ place, `_break_stream` or `_fail` (RFC 9113, 5.4); nothing that a peer sends rai
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from h2.exceptions import ProtocolError
 from h2.stream import StreamClosedBy, StreamInputs
@@ -65,17 +66,6 @@ class Engine(ABC):
         self._has_failed = False
         self._replies = 0
         self._last_peer_stream_id = 0
-        self._receivers = {
-            frames.DATA: self._receive_data,
-            frames.HEADERS: self._receive_block,
-            frames.PRIORITY: self._receive_priority,
-            frames.RST_STREAM: self._receive_reset,
-            frames.SETTINGS: self._receive_settings,
-            frames.PUSH_PROMISE: self._receive_push,
-            frames.PING: self._receive_ping,
-            frames.GOAWAY: self._receive_goaway,
-            frames.WINDOW_UPDATE: self._receive_window,
-        }
 
     def __repr__(self) -> str:
         role = "client" if self.is_client else "server"
@@ -89,10 +79,10 @@ class Engine(ABC):
             return events
         try:
             for kind, flags, stream_id, payload in self._reader.read(data):
-                receiver = self._receivers.get(kind)
+                receiver = _RECEIVERS.get(kind)
                 # RFC 9113, 5.5: unknown frames are read over.
                 if receiver is not None:
-                    receiver(flags, stream_id, payload)
+                    receiver(self, flags, stream_id, payload)
         except NotHttp2 as broken:
             self._fail(broken.code, broken.detail, self._reason_of(broken), says_so=False)
         except ConnectionBroken as broken:
@@ -392,3 +382,17 @@ def check_complete(stream: Stream) -> None:
     """RFC 9113, 8.1.1: a body that is not as long as its content-length makes the message malformed."""
     if stream.length_left:
         raise StreamBroken(ErrorCode.PROTOCOL_ERROR, f"{stream.length_left} bytes less than content-length")
+
+
+# Not bound to the engine: that would leave each one to the collector.
+_RECEIVERS: dict[int, Callable[[Engine, int, int, bytes], None]] = {
+    frames.DATA: Engine._receive_data,
+    frames.HEADERS: Engine._receive_block,
+    frames.PRIORITY: Engine._receive_priority,
+    frames.RST_STREAM: Engine._receive_reset,
+    frames.SETTINGS: Engine._receive_settings,
+    frames.PUSH_PROMISE: Engine._receive_push,
+    frames.PING: Engine._receive_ping,
+    frames.GOAWAY: Engine._receive_goaway,
+    frames.WINDOW_UPDATE: Engine._receive_window,
+}

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 # will not wait for ever, but those that wait long are many).
 CONTINUE_SECONDS = 1.0
 
+INTERIM_HEADS = 100
+"""In one response. They go out before everything else and no window holds them back: 64 KiB of a backend can be 6000 of
+them, which cost an engine 1 s and are held, all of them, for a client that does not read."""
+
 
 class Exchange(Timed):
     """It is its own deadline: one object less for each request, and no cycle."""
@@ -49,6 +53,7 @@ class Exchange(Timed):
         "_endpoint",
         "_given",
         "_goaways",
+        "_interims",
         "_is_logged",
         "_lease_wanted_at",
         "_mapping",
@@ -100,6 +105,7 @@ class Exchange(Timed):
         self._to_backend: RequestHead | None = None
         self._mapping: ReverseMapping | None = None
         self._goaways = 0
+        self._interims = 0
         self._tried: list[Endpoint] = []
         self._tries = 0
         self._retry_timer: Any = None
@@ -268,6 +274,10 @@ class Exchange(Timed):
             if not self._awaits_continue:
                 return
             self._awaits_continue = False
+        self._interims += 1
+        if self._interims > INTERIM_HEADS:
+            self.fail(Failure(Reason.BAD_RESPONSE, f"more than {INTERIM_HEADS} interim heads"))
+            return
         self.stream.send_interim(rewrite.interim(head, self._way_back))
 
     def on_response(self, head: ResponseHead, end_stream: bool) -> None:

@@ -1,6 +1,8 @@
 """Accept connections: a watcher per listener, a few sockets at a time.
 
-All workers watch the same listening sockets; small batches spread a burst over them.
+All workers watch the same listening sockets; small batches spread a burst over them, and so does the worker that has
+more connections than another: it lets the other go first. Rule: that may delay clients, but never for long, and takes a
+tenth of the time at most.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ BATCH = 8
 # A worker that has more connections than another waits so long before it takes one more: the other, if it is not busy,
 # takes it first. Without this, one of two workers gets nearly all clients that connect in the same moment.
 YIELD_SECONDS = 0.002
+# So often in a second it does so, and so often at once. Where more clients come, chance spreads them; to wait for each
+# let two workers take 900 connections a second together, and one alone 7000.
+YIELDS = 50
 # With no descriptor left, accepting again at once would spin.
 PAUSE_SECONDS = 0.5
 
@@ -44,6 +49,8 @@ class Acceptor:
         "_trusted",
         "_watcher",
         "_yield",
+        "_yields_at",
+        "_yields_left",
     )
 
     def __init__(self, front: Front, listener: BoundListener, row: Row) -> None:
@@ -56,6 +63,8 @@ class Acceptor:
         self._local_port = name[1] if isinstance(name, tuple) else 0
         self._pause = Deadline(self.start)
         self._yield: Any = None
+        self._yields_left = float(YIELDS)
+        self._yields_at = front.deadlines.now
         self._watcher: Any = front.reactor.loop.io(listener.socket.fileno(), 1)
         # Said already; not again before a connection has been accepted.
         self._is_exhausted = False
@@ -74,14 +83,26 @@ class Acceptor:
 
     def _ready(self) -> None:
         self._front.deadlines.refresh()
-        for _ in range(BATCH):
-            if self._row.is_ahead():
-                self._watcher.stop()
-                self._yield = self._front.reactor.loop.timer(YIELD_SECONDS)
-                self._yield.start(self._yielded)
+        for count in range(BATCH):
+            if self._row.is_ahead() and self._may_yield():
+                # Behind one that was taken there may be no other; if there is, this is called again at once.
+                if count == 0:
+                    self._begin_yield()
                 return
             if not self._accept():
                 return
+
+    def _may_yield(self) -> bool:
+        now = self._front.deadlines.now
+        self._yields_left = min(YIELDS, self._yields_left + (now - self._yields_at) * YIELDS)
+        self._yields_at = now
+        return self._yields_left >= 1
+
+    def _begin_yield(self) -> None:
+        self._yields_left -= 1
+        self._watcher.stop()
+        self._yield = self._front.reactor.loop.timer(YIELD_SECONDS)
+        self._yield.start(self._yielded)
 
     def _yielded(self) -> None:
         """Nobody else may have had the time: take one, so that it does not wait for ever."""

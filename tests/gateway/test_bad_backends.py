@@ -81,6 +81,14 @@ def sends_data_first(connection: Connection) -> None:
         connection.send(DataFrame(stream, data=b"x"))
 
 
+def sends_interim_heads_without_end(connection: Connection) -> None:
+    connection.begin()
+    while True:
+        stream, _, _ = connection.next_request()
+        for _ in range(2_000):
+            connection.send(connection.headers(stream, (":status", "103"), ("link", "<a>; rel=preload")))
+
+
 def breaks_the_compression(connection: Connection) -> None:
     connection.begin()
     stream, _, _ = connection.next_request()
@@ -106,6 +114,7 @@ BAD: dict[Script, tuple[int, set[str]]] = {
     sends_an_upper_case_field: (502, {"bad_response"}),
     sends_no_status: (502, {"bad_response"}),
     splits_the_response: (502, {"bad_response"}),
+    sends_interim_heads_without_end: (502, {"bad_response"}),
     sends_data_first: (502, {"bad_response", "backend_protocol"}),
     breaks_the_compression: (502, {"backend_protocol"}),
     pushes_all_the_same: (502, {"backend_protocol"}),

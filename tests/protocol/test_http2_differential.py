@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from h2gate.errors import ErrorCode
 from h2gate.protocol.contract import Http2Engine, Http2Settings
-from h2gate.protocol.events import Event, Fields, RequestHead
+from h2gate.protocol.events import Event, Fields, RequestHead, RequestReceived, ResponseHead
 from tests.fuzz.__main__ import corpus_of
 from tests.support.http2_engine import (
     GET,
@@ -242,3 +243,47 @@ def test_responses_without_content_are_read_alike() -> None:
             block = b"".join(literal(*field) for field in fields)
             frames = raw(HEADERS, END_HEADERS, stream_id, block) + data(stream_id, b"12345", end_stream=True)
             both_give(True, settings_frame(), settings_ack(), frames)
+
+
+def test_streams_closed_long_ago_are_treated_alike() -> None:
+    """More of them than are remembered, several times over: each make keeps them in its own way."""
+    # The native make's ring has just come round, twice (every 256).
+    count = 1_100
+
+    def outcome(make: Make, stream_id: int) -> object:
+        engine = make.server(Http2Settings())
+        engine.receive(PREFACE + settings_frame())
+        for opened in range(1, 2 * count, 2):
+            engine.receive(request(opened, *GET))
+            if opened % 3 == 0:
+                engine.receive(raw(3, 0, opened, bytes(4)))
+            elif opened % 3 == 1:
+                engine.reset(opened, ErrorCode.CANCEL)
+            else:
+                engine.send_head(opened, ResponseHead(200), end_stream=True)
+            engine.data_to_send(LIMIT)
+        return engine.receive(data(stream_id, b"x")), engine.data_to_send(LIMIT)
+
+    # Those that have just been closed, the last that are remembered and the first that are not, and the oldest.
+    for closed_ago in (1, 2, 3, 4, 254, 255, 256, 257, 258, 259, 511, 512, 513, 514, count - 1, count):
+        first, *others = [outcome(make, 2 * (count - closed_ago) + 1) for make in MAKES.values()]
+        assert others == [first] * len(others)
+
+
+@pytest.mark.parametrize("value", [b"secret", b"", b"gzip, deflate"])
+def test_fields_never_indexed_stay_so_through_both(value: bytes) -> None:
+    """RFC 7541, 7.1.3. The second one would be found in the table if the first had come into it."""
+    name = b"accept-encoding"
+    sent: list[bytes] = []
+    for make in MAKES.values():
+        server, client = make.server(Http2Settings()), make.client(Http2Settings())
+        client.data_to_send(LIMIT)
+        block = b"".join(literal(*field) for field in GET) + literal(name, value, 0x10)
+        frames = [raw(HEADERS, END_HEADERS | END_STREAM, stream_id, block) for stream_id in (1, 3)]
+        for event in server.receive(PREFACE + settings_frame() + b"".join(frames)):
+            if isinstance(event, RequestReceived):
+                client.open_stream(event.head, end_stream=True)
+        sent.append(client.data_to_send(LIMIT))
+    assert sent == [sent[0]] * len(sent)
+    # 16 is the name's index; only a field that the static table has as a whole is written as that.
+    assert sent[0].count(b"\x1f\x01" + bytes([len(value)]) + value) == (0 if value == b"gzip, deflate" else 2)

@@ -149,3 +149,36 @@ def test_a_worker_that_is_ahead_lets_others_go_first_and_takes_what_they_leave(
     for client in clients:
         client.close()
     house.wait_for(lambda: house.counts[3:] == [2, 1, 0], "the end of their sessions")
+
+
+def test_a_worker_that_is_ahead_stops_yielding_where_clients_come_fast(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ahead(Row):
+        def is_ahead(self) -> bool:
+            return True
+
+    # Longer than the test may take: one that yields for each client gets no further than the second.
+    monkeypatch.setattr(accept, "YIELD_SECONDS", 0.5)
+    monkeypatch.setattr(accept, "YIELDS", 1)
+    sock = listening(socket.AF_INET, ("127.0.0.1", 0))
+    acceptor = Acceptor(house.front, BoundListener(listener("127.0.0.1:1"), sock, None), Ahead())
+    acceptor.start()
+    clients = [socket.create_connection(sock.getsockname()) for _ in range(40)]
+    house.wait_for(lambda: len(house.counts) == 40, "all of them")
+    acceptor.close()
+    for client in clients:
+        client.close()
+
+
+def test_a_worker_yields_only_to_a_client_that_waits(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accept, "YIELD_SECONDS", 60.0)
+    sock = listening(socket.AF_INET, ("127.0.0.1", 0))
+    # Ahead by the connection that it has just taken, until that ends.
+    acceptor = Acceptor(house.front, BoundListener(listener("127.0.0.1:1"), sock, None), Row(False, True, False))
+    acceptor.start()
+    for number in range(2):
+        with socket.create_connection(sock.getsockname()):
+            house.wait_for(lambda number=number: house.counts[2 * number :] == [1], "the client")
+        house.wait_for(lambda number=number: house.counts[2 * number :] == [1, 0], "its end")
+    acceptor.close()

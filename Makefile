@@ -4,6 +4,9 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# The interpreter that the environment is made with, and the one it was made with, which it keeps until another is asked for.
+MADE_WITH := $(or $(file < $(READY)),python3)
+PYTHON ?= $(MADE_WITH)
 NATIVE := $(VENV)/.native
 PYX := $(wildcard h2gate/protocol/*.pyx h2gate/protocol/*.pxi)
 
@@ -21,10 +24,15 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
 
 $(READY): pyproject.toml
-	@bash tests/install-python.sh
-	python3 -m venv $(VENV)
+	@bash tests/install-python.sh "$(PYTHON)"
+	"$(PYTHON)" -m venv $(CLEAR) $(VENV)
 	H2GATE_NATIVE=off $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $@
+	@printf %s "$(PYTHON)" > $@
+
+ifneq ($(PYTHON),$(MADE_WITH))
+.PHONY: $(READY)
+CLEAR := --clear
+endif
 
 # In place, so that what runs from here has them. Where that fails the gate has the python engines, and says so when it starts.
 BUILD_NATIVE = bash tests/install-native.sh $(BIN)/python && \
@@ -46,7 +54,7 @@ run: $(NATIVE) ## start the gate on etc/h2gate.yaml, with the sample backend beh
 	while kill -0 $$gate 2>/dev/null; do wait $$gate; status=$$?; done; \
 	kill -TERM $$backend 2>/dev/null; wait $$backend; exit $$status
 
-check-config: $(READY) ## check the config, and say what it amounts to
+check-config: $(NATIVE) ## check the config, and say what it amounts to
 	@$(BIN)/h2gate check --config $(CONFIG)
 
 status: $(READY) ## show the running gate

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from h2gate.protocol import http1
 from h2gate.protocol.contract import Http1Settings
 from h2gate.protocol.events import Fields, RequestReceived, ResponseHead
 from h2gate.protocol.http1_response import field_lines
+from tests.fuzz.__main__ import corpus_of
 from tests.support.http1_engine import MAKES, SETTINGS, Step, play, request
 from tests.support.makes import need_native
 
-CORPUS = [path.read_bytes() for path in sorted((Path(__file__).parents[1] / "fuzz/corpus/http1").iterdir())]
-LIMITED = Http1Settings(header_list=200, fields=5, request_line=50)
+CORPUS = corpus_of("http1")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,86 +32,38 @@ def same(settings: Http1Settings, scheme: bytes, steps: list[Step]) -> list[obje
     return reference
 
 
-LINES = st.sampled_from(
-    [
-        b"Host: example.org", b"Host: example.org", b"Host: a b", b"Accept: */*", b"x-a: \xff \t", b"Cookie: a",
-        b"TE: trailers", b"Connection: close", b"Connection: keep-alive, x", b"Proxy-Connection: close",
-        b"Upgrade: h2c", b"Connection: Upgrade", b"Content-Length: 5", b"Content-Length: 0", b"Content-Length: 5,5",
-        b"Content-Length: x", b"Content-Length: 1000000000000000000", b"Transfer-Encoding: chunked",
-        b"transfer-encoding: Chunked ", b"Transfer-Encoding: gzip", b"X\0: a", b"X : a", b" a: b", b"a", b"X: \x01",
-        b"X: a\rb", b"X: a\nb",
-    ]
-)  # fmt: skip
-METHODS = st.sampled_from([b"GET", b"POST", b"HEAD", b"OPTIONS", b"CONNECT", b"BREW", b"M-SEARCH", b"G(T"])
-TARGETS = st.sampled_from(
-    [b"/", b"/a?b", b"/#a", b"*", b"http://example.org/a", b"https://example.org", b"x+y://a/", b"a:443", b"/\xff"]
-)
-VERSIONS = st.sampled_from([b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2.0"])
-BODIES = st.sampled_from(
-    [
-        b"", b"hello", b"hello more", b"5\r\nhello\r\n0\r\n\r\n", b"1;a=b\r\nx\r\n0\r\nX: y \r\nCookie: z\r\n\r\n",
-        b"0\r\nHost: a\r\n\r\n", b"5\nhello", b"5\r\nhelloX",
-    ]
-)  # fmt: skip
-
-
-@st.composite
-def whole_requests(draw: st.DrawFn) -> bytes:
-    line = b" ".join((draw(METHODS), draw(TARGETS), draw(VERSIONS)))
-    return b"\r\n".join([line, *draw(st.lists(LINES, max_size=5)), b"", draw(BODIES)])
-
-
-SENT = st.lists(
-    st.one_of(whole_requests(), st.sampled_from(CORPUS), st.sampled_from([b"\r\n", b"\r", b"\n", b"\0"])),
-    min_size=1,
-    max_size=4,
-).map(b"".join)
-
 NAMES = st.sampled_from([b"server", b"x-a", b"X-B1c", b"content-length", b"connection", b"upgrade", b"", b"a b", b":c"])
 VALUES = st.sampled_from([b"", b"a", b"5", b"10", b"007", b"5, 5", b"9" * 19, b"\xff\t", b"\r\n", b"\0"])
-FIELDS = st.lists(st.tuples(NAMES, VALUES), max_size=4)
-HEADS = st.builds(ResponseHead, st.sampled_from([200, 200, 404, 204, 304, 100, 101, 103, 599]), FIELDS)
-DATA = st.sampled_from([b"", b"hello", b"0123456789"])
-STREAMS = st.sampled_from([0, 0, 0, 0, -1, 1])
 ANSWER: list[Step] = [
     ("send_head", 0, ResponseHead(200), True),
     ("data_to_send", 65_536),
     ("take_framed",),
     ("next_request",),
 ]
-CALLS = st.one_of(
-    st.just(ANSWER),
-    st.lists(
-        st.one_of(
-            st.tuples(st.just("send_interim"), STREAMS, HEADS),
-            st.tuples(st.just("send_head"), STREAMS, HEADS, st.booleans()),
-            st.tuples(st.just("send_data"), STREAMS, DATA, st.booleans()),
-            st.tuples(st.just("send_trailers"), STREAMS, FIELDS),
-            st.tuples(st.just("data_to_send"), st.sampled_from([0, 1, 7, 50, 65_536])),
-            st.sampled_from([("take_framed",), ("next_request",), ("abandon_request",), ("close_after_response",)]),
-        ),
-        max_size=5,
-    ),
-)
 
 
-@given(
-    data=SENT,
-    cuts=st.lists(st.integers(0, 400), max_size=5),
-    calls=st.lists(CALLS, max_size=6),
-    settings=st.sampled_from([SETTINGS, LIMITED]),
-    scheme=st.sampled_from([b"http", b"https"]),
-)
-def test_the_same_bytes_and_calls_give_the_same_events_bytes_and_state(
-    data: bytes, cuts: list[int], calls: list[list[Step]], settings: Http1Settings, scheme: bytes
-) -> None:
-    places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    steps: list[Step] = []
-    for number, (start, end) in enumerate(pairwise(places)):
-        steps.append(("receive", data[start:end]))
-        if calls:
-            steps += calls[number % len(calls)]
-    same(settings, scheme, steps)
+@settings(max_examples=1000, deadline=None)
+@given(st.integers(0, 2**63 - 1))
+def test_requests_and_calls_of_all_sorts_have_the_same_outcome(seed: int) -> None:
+    # Not before: it needs the native make.
+    from tests.fuzz.http1 import one_case
+
+    one_case(Random(seed), CORPUS)
+
+
+def test_a_difference_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.fuzz import http1 as fuzz
+
+    monkeypatch.setattr(
+        fuzz.http1_native, "server_engine", lambda _, scheme: MAKES["native"](Http1Settings(fields=0), scheme)
+    )
+
+    def cases() -> None:
+        for seed in range(100):
+            fuzz.one_case(Random(seed), CORPUS)
+
+    with pytest.raises(AssertionError, match="python:"):
+        cases()
 
 
 @pytest.mark.parametrize("data", CORPUS, ids=lambda data: repr(data[:20]))
@@ -179,12 +129,3 @@ def test_a_request_leaves_nothing_to_the_next_one(before: bytes) -> None:
     same(SETTINGS, b"http", [("receive", before), *ANSWER, ("receive", get), *ANSWER, ("receive", get)])
     # Nor to another connection, with whom it shares the parser.
     same(SETTINGS, b"http", [("receive", get), *ANSWER])
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_cases_of_make_fuzz_give_the_same(seed: int) -> None:
-    from tests.fuzz.http1 import one_case
-
-    random = Random(seed)
-    for _ in range(50):
-        one_case(random, CORPUS)

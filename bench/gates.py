@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,21 +45,21 @@ class Place:
         return str(path)
 
 
-class Gate:
+class Gate(ABC):
     key: str
     title: str
     stop_by = signal.SIGTERM
 
+    @abstractmethod
     def command(self, place: Place) -> list[str]:
         """Write the configuration and return what starts the gate, in the foreground."""
-        raise NotImplementedError
 
+    @abstractmethod
     def missing(self) -> str | None:
         """Return what is not installed, or None."""
-        raise NotImplementedError
 
-    def version(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def version(self) -> str: ...
 
 
 class H2gate(Gate):

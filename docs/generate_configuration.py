@@ -1,12 +1,13 @@
 """Write docs/configuration.md from the model: `python -m docs.generate_configuration`.
 
-Keys, types, defaults and descriptions come from `h2gate.config.model`; only the words around them are here. A test
-fails while the file is not what this would write, and loads the example.
+Keys, types, defaults, reasons and examples come from `h2gate.config.model`; only the words around them are here. A test
+fails while the file is not what this would write, and loads all examples.
 """
 
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import NoneType, UnionType
@@ -16,8 +17,9 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from h2gate.config import units
+from h2gate.config import fields, pages, patterns, units, values
 from h2gate.config.model import Config
+from h2gate.config.model_base import keys_of
 from h2gate.config.wording import model_in
 
 FILE = Path(__file__).with_name("configuration.md")
@@ -41,6 +43,8 @@ backends:
       - {url: "h2c://127.0.0.1:9001", weight: 2}
     balance: least_requests
     pool: {max_connections: 4, queue_timeout: 2s, stream_window: 512KiB}
+  canary:
+    endpoints: [h2c+unix:/run/app/canary.sock]
   accounts:
     endpoints: [h2://accounts.internal:8443]
     tls: {ca: tls/backend-ca.pem, server_name: accounts.internal}
@@ -49,10 +53,14 @@ routes:
   - match: {path: /app/private/}
     respond: {status: 404}
   - match: {host: app.example.com, path: /app/}
-    backend: app
+    weights: {app: 95, canary: 5}
+    rewrite: {prefix: /}
+    response_headers: {set: {Strict-Transport-Security: max-age=31536000}, remove: [X-Powered-By]}
   - match: {path: /accounts/, methods: [GET, POST]}
     backend: accounts
     preserve_host: true
+    max_body: 1MiB
+    timeouts: {response_head: 5m}
   # As ProxyPass does: /old/x goes to /base/x.
   - match: {path: /old/}
     backend: h2c://127.0.0.1:9002/base/
@@ -64,6 +72,8 @@ routes:
 timeouts: {response_head: 30s, drain: 1m}
 limits: {header_list: 16KiB}
 retries: {tries: 1, budget: 10%}
+error_pages:
+  - {status: [502, 503, 504], html: errors/down.html, json: errors/any.json}
 access_log: {path: /var/log/h2gate/access.log, format: json}
 """
 
@@ -86,7 +96,8 @@ replaces a configuration that serves.
 | duration | a number with `ms`, `s`, `m` or `h`: `250ms`, `1.5s`, `1m`, `1h`. A bare number is refused. |
 | size | bytes, or a number with `KiB`, `MiB`, `GiB` (1024) or `kB`, `MB`, `GB` (1000): `65536`, `64KiB`, `10MB`. |
 | share | `20%` or `0.2`. |
-| file, path | absolute, or relative to the file it is written in. A *file* must be there and readable. |
+| file, path | absolute, or relative to the file it is written in. A *file* must be there and readable; \
+a *page* is read with the configuration, and has 1 MiB at most. |
 | network | `10.0.0.0/8`, `fd00::/8`, or one address. |
 | address | `127.0.0.1:8080`, `[::1]:8080`, `*:80` (all IPv4), `[::]:80` (all IPv6), `unix:/path`; never a name. \
 Port 0 takes a free port. |
@@ -94,6 +105,9 @@ Port 0 takes a free port. |
 | host pattern | `app.example.com`, or `*.example.com` for all names below it, at any depth; without a port. |
 | path pattern | `/app/` a prefix of whole segments, `exact:/x`, or `regex:^/x[0-9]+$`, a Python regular expression \
 that is searched for. The path is normalized before it is compared, and has no query. |
+| value pattern | the text that the value is, or `regex:^beta`, which is searched for in it. |
+| field | a name as `X-Name`, in any case; those that are for one connection or that the gate sets itself are refused. \
+A value is one line of text, without the spaces around it. |
 | text | anything; in quotes if YAML would read it as a number, `true`, `false` or nothing. `on`, `off`, `yes` and \
 `no` are text. |
 
@@ -110,6 +124,8 @@ includes.
 
 A key that does nothing is an error: a route that an earlier one hides, a backend that no route uses, a timeout that
 nothing waits for.
+
+Behind each key stand its type and its default, what it does, *why* the default is what it is, and an example.
 """
 
 _NAMES = {
@@ -121,46 +137,90 @@ _NAMES = {
     units.OutputPath: "path",
     units.Network: "network",
     units.Method: "method",
+    units.LogFormat: "log format",
     units.EndpointUrl: "URL",
     units.ListenAddress: "address",
     units.HostPattern: "host pattern",
     units.PathPattern: "path pattern",
+    values.ValuePattern: "value pattern",
+    pages.PageFile: "page",
+    fields.FieldNames: "list of fields",
+    fields.Fields: "values by field",
+    fields.MatchedFields: "value patterns by field",
+    fields.CookieDomain: "domain",
+    fields.CookiePath: "path",
+    fields.IpAddress: "IP address",
+    patterns.PathPrefix: "path",
+    patterns.Regex: "regular expression",
+    patterns.Replacement: "path with groups",
     bool: "`true` or `false`",
     int: "whole number",
     str: "text",
 }
-_BELOW = "see below"
 _FORMATS: dict[str, Callable[[Any], str]] = {
     "duration": units.format_duration,
     "size": units.format_size,
     "share": units.format_share,
 }
 
+# The width of the project's lines.
+_WIDTH = 120
+
 
 def render() -> str:
     """Return the text of docs/configuration.md."""
-    return "\n".join([INTRODUCTION, *_section(Config, "")])
+    sections = list(_sections(Config, "", {}))
+    keys = [f"[`{key}`](#{_anchor(key)})" for key, _ in sections[1:]]
+    contents = _filled(f"Sections: {', '.join(['[top level](#top-level)', *keys])}.", "", "")
+    return "\n".join([INTRODUCTION, contents, "", *(line for _, lines in sections for line in lines)])
 
 
-def _section(model: type[BaseModel], key: str) -> Iterator[str]:
-    """Yield a model's table, then those of the models in it."""
-    yield f"## `{key}`\n" if key else "## Top level\n"
+def _anchor(key: str) -> str:
+    """Return what GitHub makes of a heading."""
+    return re.sub(r"[^a-z0-9_-]", "", key.lower())
+
+
+def _filled(text: str, first: str, next_: str) -> str:
+    return textwrap.fill(
+        text, _WIDTH, initial_indent=first, subsequent_indent=next_, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _sections(model: type[BaseModel], key: str, seen: dict[type[BaseModel], str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield a model's key and section, then those of the models in it that have none yet."""
+    seen[model] = key
+    lines = [f"## `{key}`\n" if key else "## Top level\n"]
     if vars(model)["__doc__"] and key:
-        yield f"{model.__doc__}\n"
-    yield "| key | type | default | |\n|---|---|---|---|"
+        lines.append(f"{model.__doc__}\n")
+    hints = get_type_hints(model, include_extras=True)
     nested = []
-    for name, hint in get_type_hints(model, include_extras=True).items():
-        if name not in model.model_fields:
-            continue
-        info = model.model_fields[name]
+    for (name, info), attribute in zip(keys_of(model).items(), model.model_fields, strict=True):
         child = model_in(info.annotation)
-        kind = _described(hint)
-        yield f"| `{name}` | {kind} | {_default(info, kind)} | {_escaped(info.description or '')} |"
-        if child is not None:
-            nested.append((child, f"{key}.{name}".removeprefix(".") + _step(info.annotation)))
-    yield ""
+        path = f"{key}.{name}".removeprefix(".") + _step(info.annotation)
+        if child is not None and child not in seen:
+            seen[child] = path
+            nested.append((child, path))
+        lines += _entry(name, info, hints[attribute], "" if child is None else seen[child])
+    yield key, [*lines, ""]
     for child, path in nested:
-        yield from _section(child, path)
+        yield from _sections(child, path, seen)
+
+
+def _entry(name: str, info: FieldInfo, hint: Any, section: str) -> Iterator[str]:
+    """Yield a key's lines: type and default, what it does, why, an example."""
+    kind = _described(hint, f"see [`{section}`](#{_anchor(section)})")
+    extra = info.json_schema_extra
+    assert isinstance(extra, dict)
+    example = str(extra["example"])
+    parts = [f"**`{name}`**: {kind}. {_default(info, kind)}", str(info.description), f"*Why:* {extra['why']}"]
+    if "\n" not in example:
+        parts.append(f"*Example:* `{example}`")
+    for number, part in enumerate(parts):
+        # A backslash at the end breaks the line (CommonMark, 6.7).
+        more = "\\" if number < len(parts) - 1 else ""
+        yield _filled(part.rstrip() + more, "  " if number else "- ", "  ")
+    if "\n" in example:
+        yield "\n" + textwrap.indent(f"```yaml\n{example}\n```", "  ") + "\n"
 
 
 def _step(annotation: Any) -> str:
@@ -168,13 +228,13 @@ def _step(annotation: Any) -> str:
     return {tuple: "[]", dict: ".NAME"}.get(get_origin(annotation), "")
 
 
-def _described(hint: Any) -> str:
-    """Return a type in the operator's words."""
+def _described(hint: Any, below: str) -> str:
+    """Return a type in the operator's words; `below` stands for a model."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         # A unit, perhaps with a range around it: Annotated[Annotated[int, A], B] is Annotated[int, A, B].
         unit = next((name for known, name in _NAMES.items() if arguments[:2] == (*get_args(known),)), None)
-        return (unit or _described(arguments[0])) + _range(arguments[1:], unit)
+        return (unit or _described(arguments[0], below)) + _range(arguments[1:], unit)
     if origin is Literal:
         # Text that looks like a number needs its quotes in YAML.
         return ", ".join(
@@ -182,13 +242,15 @@ def _described(hint: Any) -> str:
             for word in arguments
         )
     if origin in (Union, UnionType):
-        return " or ".join(_described(argument) for argument in arguments if argument is not NoneType)
+        return " or ".join(_described(argument, below) for argument in arguments if argument is not NoneType)
     if origin is tuple:
-        item = _described(arguments[0])
-        return f"list, {item}" if item == _BELOW else f"list of {item}s"
+        item = _described(arguments[0], below)
+        noun, comma, rest = item.partition(",")
+        return f"list, {item}" if item == below else f"list of {noun}s{comma}{rest}"
     if origin is dict:
-        return f"by name, {_described(arguments[1])}"
-    return _NAMES.get(hint, _BELOW)
+        name, value = (_described(argument, below) for argument in arguments)
+        return f"by name, {value}" if value == below else f"{value}, by {'name' if name == 'text' else name}"
+    return _NAMES.get(hint, below)
 
 
 def _range(metadata: tuple[Any, ...], unit: str | None) -> str:
@@ -202,18 +264,14 @@ def _range(metadata: tuple[Any, ...], unit: str | None) -> str:
 def _default(info: FieldInfo, kind: str) -> str:
     value = info.default
     if info.is_required():
-        return "required"
+        return "Required."
     if value is None or value == () or value == {} or isinstance(value, BaseModel) or value == "":
         return ""
     if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
+        return f"Default `{str(value).lower()}`."
     if '`"' in kind:
-        return f'`"{value}"`'
-    return f"`{_FORMATS.get(kind.partition(',')[0], str)(value)}`"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|")
+        return f'Default `"{value}"`.'
+    return f"Default `{_FORMATS.get(kind.partition(',')[0], str)(value)}`."
 
 
 if __name__ == "__main__":

@@ -18,7 +18,10 @@ from h2gate.protocol.events import Fields, RequestHead, ResponseHead
 class Client:
     """A client connection's facts. `address` is an IP address, or `unix:` for a unix socket (port 0).
 
-    `is_trusted`: the peer is one of the listener's `trusted_proxies`. `tls` is `TLSv1.3`, or None in clear.
+    Behind a PROXY header `address`, `port` and `local_port` are what it told. `is_trusted`: `address` is one of the
+    listener's `trusted_proxies`. `tls` is `TLSv1.3`, or None in clear. `certificate` is the verified one of the client,
+    as X-Forwarded-Client-Cert tells it; empty for none. `server_name` is what the client asked for by SNI, and `names`
+    those of the certificate that it got; both in lower case.
     """
 
     address: str
@@ -27,9 +30,13 @@ class Client:
     scheme: bytes
     is_trusted: bool
     tls: str | None = None
+    certificate: bytes = b""
+    server_name: bytes = b""
+    names: frozenset[bytes] | None = None
     # Worked out once for a connection, not for each request; the second by `proxy.rewrite`, whose it is.
     log_address: bytes = field(init=False, repr=False, compare=False)
     standing_fields: Fields = field(default_factory=list, init=False, repr=False, compare=False)
+    _served: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "log_address", self.address.encode("ascii"))
@@ -40,6 +47,44 @@ class Client:
         host = f"[{self.address}]" if self.address.count(":") > 1 else self.address
         return f"{host}:{self.port}" if self.port else host
 
+    def serves(self, authority: bytes) -> bool:
+        """Tell whether a request for `authority` may come in on this connection; if not it is 421 (RFC 9110, 7.4).
+
+        A client may ask for what it verified: the name it gave, and all names of the certificate that it got. What it
+        asks for without having given a name is compared with the certificate as well, but for addresses, which SNI
+        cannot say (RFC 6066, 3).
+        """
+        # `names` is None in clear, where nothing was verified; callers on the hot path ask for it first.
+        if self.names is None or authority in self._served:
+            return True
+        host = _host_of(authority)
+        if host == self.server_name or _covers(self.names, host) or (not self.server_name and _may_be_unnamed(host)):
+            if len(self._served) >= SERVED_AUTHORITIES:
+                self._served.clear()
+            self._served.append(authority)
+            return True
+        # A certificate without names, of a test or of old, says nothing to compare with.
+        return not self.server_name and not self.names
+
+
+# Of one connection, that are remembered; a client may invent names below a wildcard without end.
+SERVED_AUTHORITIES = 8
+
+
+def _host_of(authority: bytes) -> bytes:
+    host = authority if authority.endswith(b"]") else authority.rpartition(b":")[0] or authority
+    return host.strip(b"[]").removesuffix(b".").lower()
+
+
+def _covers(names: frozenset[bytes], host: bytes) -> bool:
+    # A wildcard stands for the first label (RFC 9525, 6.3).
+    return host in names or b"*." + host.partition(b".")[2] in names
+
+
+def _may_be_unnamed(host: bytes) -> bool:
+    """Tell an address, or the empty host of HTTP/1.0."""
+    return not host or b":" in host or not host.translate(None, b"0123456789.")
+
 
 class ClientStream(Protocol):
     """A request's way back to its client. After `send_head`, exactly one of: an `end_stream`, trailers, `reset`.
@@ -48,6 +93,16 @@ class ClientStream(Protocol):
     """
 
     client: Client
+
+    @property
+    def can_push(self) -> bool:
+        """Whether a push behind this request's response may be taken now; never in HTTP/1.1."""
+
+    def push(self, head: RequestHead) -> None:
+        """Promise the response of `head`, a GET without body, and begin its exchange (RFC 9113, 8.4).
+
+        Not before `can_push`. Does nothing where it cannot be, or where the connection has been pushed this before.
+        """
 
     def send_interim(self, head: ResponseHead) -> None: ...
 

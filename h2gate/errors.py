@@ -82,15 +82,19 @@ class Reason(Enum):
     BACKEND_HTTP1 = "backend_http1"
     BACKEND_PROTOCOL = "backend_protocol"
     BACKEND_CLOSED = "backend_closed"
+    PING_TIMEOUT = "ping_timeout"
     BACKEND_RESET = "backend_reset"
     BAD_RESPONSE = "bad_response"
     GOAWAY_REFUSED = "goaway_refused"
     REFUSED_STREAM = "refused_stream"
     HEAD_TIMEOUT = "head_timeout"
     IDLE_TIMEOUT = "idle_timeout"
+    TUNNEL_IDLE = "tunnel_idle"
+    NO_EXTENDED_CONNECT = "no_extended_connect"
     # the gate
     NO_ROUTE = "no_route"
     METHOD_NOT_ALLOWED = "method_not_allowed"
+    PROTOCOL_NOT_SERVED = "protocol_not_served"
     QUEUE_FULL = "queue_full"
     QUEUE_TIMEOUT = "queue_timeout"
     DRAINING = "draining"
@@ -105,6 +109,10 @@ class Reason(Enum):
     BODY_TIMEOUT = "body_timeout"
     HEAD_TOO_LARGE = "head_too_large"
     URI_TOO_LONG = "uri_too_long"
+    MISDIRECTED = "misdirected"
+    BODY_TOO_LARGE = "body_too_large"
+    UNKNOWN_CODING = "unknown_coding"
+    EXPECTATION_FAILED = "expectation_failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +142,11 @@ RULES: dict[Reason, Rule] = {
     Reason.BACKEND_HTTP1: Rule(_B, _N, Again.NEVER, 502, _E.INTERNAL_ERROR),
     Reason.BACKEND_PROTOCOL: Rule(_B, _N, Again.NEVER, 502, _E.INTERNAL_ERROR),
     Reason.BACKEND_CLOSED: Rule(_B, _N, Again.IF_REUSED, 502, _E.INTERNAL_ERROR),
+    # The one timeout after which a request is sent again: the client has not waited long. Of the request only the head
+    # went out, to a connection that was silent before and after; no byte of its body followed, nor END_STREAM, and
+    # RST_STREAM came behind. What is acted upon without its content, which is held back whole, is no complete request
+    # (RFC 9113, 8.1); a backend that begins on the head alone is told by the reset that nothing will come.
+    Reason.PING_TIMEOUT: Rule(_B, _N, Again.ALWAYS, 504, _E.INTERNAL_ERROR),
     Reason.BACKEND_RESET: Rule(_B, _S, Again.NEVER, 502, _E.INTERNAL_ERROR),
     Reason.BAD_RESPONSE: Rule(_B, _S, Again.NEVER, 502, _E.INTERNAL_ERROR),
     # RFC 9113, 6.8: streams above the last id were not processed. 8.7: so were refused ones.
@@ -141,6 +154,11 @@ RULES: dict[Reason, Rule] = {
     Reason.REFUSED_STREAM: Rule(_B, _S, Again.ALWAYS, 502, _E.REFUSED_STREAM),
     Reason.HEAD_TIMEOUT: Rule(_B, _S, Again.NEVER, 504, _E.INTERNAL_ERROR),
     Reason.IDLE_TIMEOUT: Rule(_B, _S, Again.NEVER, 504, _E.INTERNAL_ERROR),
+    # The tunnel's head is out: the status is for the log alone.
+    Reason.TUNNEL_IDLE: Rule(_G, _S, Again.NEVER, 504, _E.CANCEL),
+    # RFC 8441, 3: without the backend's SETTINGS_ENABLE_CONNECT_PROTOCOL no `:protocol` may be sent to it.
+    Reason.NO_EXTENDED_CONNECT: Rule(_B, _N, Again.NEVER, 501, _E.INTERNAL_ERROR),
+    Reason.PROTOCOL_NOT_SERVED: Rule(_G, _S, Again.NEVER, 501, _E.INTERNAL_ERROR),
     Reason.NO_ROUTE: Rule(_G, _S, Again.NEVER, 404, _E.INTERNAL_ERROR),
     Reason.METHOD_NOT_ALLOWED: Rule(_G, _S, Again.NEVER, 405, _E.INTERNAL_ERROR),
     Reason.QUEUE_FULL: Rule(_G, _S, Again.NEVER, 503, _E.INTERNAL_ERROR),
@@ -156,6 +174,13 @@ RULES: dict[Reason, Rule] = {
     Reason.BODY_TIMEOUT: Rule(_C, _S, Again.NEVER, 408, _E.CANCEL),
     Reason.HEAD_TOO_LARGE: Rule(_C, _S, Again.NEVER, 431, _E.ENHANCE_YOUR_CALM),
     Reason.URI_TOO_LONG: Rule(_C, _S, Again.NEVER, 414, _E.PROTOCOL_ERROR),
+    # RFC 9110, 15.5.20: the client may ask again on another connection.
+    Reason.MISDIRECTED: Rule(_C, _S, Again.NEVER, 421, _E.PROTOCOL_ERROR),
+    # After an answer has begun this breaks it off: the client did not keep to what a 413 would have told it.
+    Reason.BODY_TOO_LARGE: Rule(_C, _S, Again.NEVER, 413, _E.CANCEL),
+    # RFC 9112, 6.1, and RFC 9110, 10.1.1.
+    Reason.UNKNOWN_CODING: Rule(_C, _S, Again.NEVER, 501, _E.PROTOCOL_ERROR),
+    Reason.EXPECTATION_FAILED: Rule(_C, _S, Again.NEVER, 417, _E.PROTOCOL_ERROR),
 }
 
 

@@ -29,4 +29,4 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(scope="session")
 def localhost(authority: Authority) -> Site:
     """A certificate for what tests connect to."""
-    return authority.site("localhost", "IP:127.0.0.1")
+    return authority.site("localhost", "gate.test", "IP:127.0.0.1")

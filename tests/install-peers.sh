@@ -16,6 +16,9 @@ need nghttp2-client nghttp h2load
 need nghttp2-server nghttpd
 need curl curl
 need nodejs node
+# The server and its modules; the package apache2 would also start it, as a service on port 80.
+need apache2-bin apache2
+need chromium chromium
 need openssl openssl
 [ ${#packages[@]} = 0 ] && exit 0
 

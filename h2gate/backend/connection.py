@@ -7,6 +7,15 @@ Windows: the connection's window is given back as soon as bytes arrive, a stream
 sent them on. So streams of stalled clients can never use up the window that all share, and what they
 hold is bounded by their own windows all the same.
 
+Proof: on a connection from which nothing has come for `ping_after`, a request's head goes out at once and with it a
+PING, its body only when something has come back. A peer that is gone (a host that vanished, a firewall that forgot)
+would swallow the body, and what was sent whole must mostly not be sent again. Whatever comes is proof, not the
+acknowledgement alone, which may stand behind megabytes of DATA: what has to be ruled out is silence. GOAWAY, a reset or
+the end of the connection are handled first, and take the streams they concern with them. PING goes to quiet connections
+only, with a request or at the interval that was asked for: a gRPC server closes those that PING often while it has
+nothing to send. A fresh connection needs no proof, it has just answered a handshake: its first body does not wait for
+SETTINGS (Apache's does), which saves a round trip.
+
 Sinks belong to other connections' clients: one that raises costs its stream.
 """
 
@@ -19,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from h2gate.backend.connection_state import CONNECTION, ConnectionEvent, ConnectionState
 from h2gate.backend.contract import ResponseSink
+from h2gate.backend.dial import in_plain_words
 from h2gate.errors import ErrorCode, Failure, Reason, code_name
 from h2gate.net.deadlines import Deadline
 from h2gate.net.transport import INTERNAL_ERROR, Transport
@@ -43,39 +53,117 @@ if TYPE_CHECKING:
 FLUSH_BYTES = 65_536
 # Until the peer's SETTINGS are here: fewer than any server in use allows, more than one page asks for.
 STREAMS_BEFORE_SETTINGS = 16
+# Tells our PINGs from nobody else's: there is one at a time, and any answer will do.
+PING_DATA = b"h2gate\0\0"
 # Of what a backend writes into its GOAWAY, for the log.
 DEBUG_BYTES = 100
 
+# Details of failures.
+NO_ANSWER = "no answer to PING"
+NO_SETTINGS = "closed before the backend's SETTINGS"
+# How the transport begins what it says of TLS.
+TLS_ERROR = "TLS: "
+
 _log = logging.getLogger("h2gate")
+
+
+class _Held:
+    """What a stream may not send yet."""
+
+    __slots__ = ("chunks", "ends", "trailers")
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes] = []
+        self.ends = False
+        self.trailers: Fields | None = None
 
 
 class BackendStream:
     """One request on a backend connection. Calls after its end are ignored."""
 
-    __slots__ = ("connection", "id", "is_over", "is_reused", "is_sent", "is_touched", "sink")
+    __slots__ = (
+        "_held",
+        "_is_proved",
+        "connection",
+        "id",
+        "is_answered",
+        "is_over",
+        "is_reused",
+        "is_sent",
+        "is_touched",
+        "is_tunnel",
+        "sink",
+    )
 
-    def __init__(self, connection: BackendConnection, sink: ResponseSink, is_reused: bool, is_sent: bool) -> None:
+    def __init__(
+        self, connection: BackendConnection, sink: ResponseSink, is_reused: bool, is_sent: bool, is_tunnel: bool
+    ) -> None:
         self.connection = connection
         self.sink = sink
         self.id = 0
         self.is_over = False
+        # Of an extended CONNECT the two directions end one by one (RFC 8441, 5); `is_answered`: the backend's has.
+        self.is_tunnel = is_tunnel
+        self.is_answered = False
+        # Whether the body may go out is asked once, at its beginning: later there is nothing left to save.
+        self._is_proved = False
+        self._held: _Held | None = None
         # The request's end is with the engine, though perhaps not framed.
         self.is_sent = is_sent
-        # Facts for the retry rule: had the connection served before; did a byte of this stream come back?
+        # Facts for the retry rule: had the connection served before, or stood long enough to have died meanwhile; did a
+        # byte of this stream come back?
         self.is_reused = is_reused
         self.is_touched = False
 
+    @property
+    def is_held(self) -> bool:
+        """Whether the body waits for the proof that the connection lives: not a byte of it has gone out."""
+        return self._held is not None
+
     def send_data(self, data: bytes, end_stream: bool) -> None:
-        if not self.is_over:
-            self.is_sent = self.is_sent or end_stream
-            self.connection.engine.send_data(self.id, data, end_stream)
-            self.connection.mark()
+        if self.is_over:
+            return
+        if not self._is_proved and self._has_to_wait():
+            held = self._hold()
+            held.chunks.append(data)
+            held.ends = end_stream
+            return
+        self.is_sent = self.is_sent or end_stream
+        self.connection.engine.send_data(self.id, data, end_stream)
+        self.connection.mark()
+        if end_stream and self.is_answered:
+            self.connection.tunnel_ended(self)
 
     def send_trailers(self, fields: Fields) -> None:
-        if not self.is_over:
-            self.is_sent = True
-            self.connection.engine.send_trailers(self.id, fields)
-            self.connection.mark()
+        if self.is_over:
+            return
+        if not self._is_proved and self._has_to_wait():
+            self._hold().trailers = fields
+            return
+        self.is_sent = True
+        self.connection.engine.send_trailers(self.id, fields)
+        self.connection.mark()
+
+    def _has_to_wait(self) -> bool:
+        self._is_proved = self._held is None and not self.connection.is_in_doubt(self)
+        return not self._is_proved
+
+    def _hold(self) -> _Held:
+        if self._held is None:
+            self._held = _Held()
+        return self._held
+
+    def release(self) -> None:
+        """Send what was held: the connection lives."""
+        held, self._held = self._held, None
+        if held is None or self.is_over:
+            return
+        self._is_proved = True
+        last = len(held.chunks) - 1
+        for index, chunk in enumerate(held.chunks):
+            self.send_data(chunk, held.ends and index == last)
+        if held.trailers is not None:
+            self.send_trailers(held.trailers)
 
     def credit(self, size: int) -> None:
         if not self.is_over:
@@ -89,20 +177,28 @@ class BackendStream:
 
 class BackendConnection:
     __slots__ = (
+        "_awaiting_settings",
+        "_doubted",
+        "_ending_tunnels",
         "_goaway_word",
         "_last_used",
+        "_ping",
         "_preface_deadline",
+        "_quiet_after",
+        "_received_at",
         "_retire_after_requests",
         "_retire_at",
         "answered",
         "engine",
         "has_settings",
         "is_marked",
+        "local_port",
         "pool",
         "requests",
         "state",
         "stream_limit",
         "streams",
+        "takes_connect",
         "transport",
     )
 
@@ -110,6 +206,8 @@ class BackendConnection:
         now = pool.clock()
         self.pool = pool
         self.transport = transport
+        # For the log: with it a line of the backend's own log can be found.
+        self.local_port = transport.local_port
         self.engine = engine
         self.state = CONNECTION.next(CONNECTION.initial, ConnectionEvent.DIALED)
         self.streams: dict[int, BackendStream] = {}
@@ -118,6 +216,16 @@ class BackendConnection:
         # How many streams may run at once.
         self.stream_limit = min(pool.config.max_streams, STREAMS_BEFORE_SETTINGS)
         self.has_settings = False
+        # The backend takes extended CONNECT, as far as is known (RFC 8441, 3).
+        self.takes_connect = False
+        self._awaiting_settings: list[Callable[[Failure | None], None]] = []
+        # Proof: the PING under way, and the streams that were opened or held since it went out.
+        self._received_at = now
+        self._quiet_after = pool.config.ping_after
+        self._ping: Deadline | None = None
+        self._doubted: list[BackendStream] = []
+        # Both directions have ended, and not all of ours is framed.
+        self._ending_tunnels: list[BackendStream] = []
         self.is_marked = False
         self._goaway_word = ""
         self._last_used = now
@@ -148,11 +256,15 @@ class BackendConnection:
 
     def open_stream(self, head: RequestHead, end_stream: bool, sink: ResponseSink) -> BackendStream:
         """Send a request's head; the caller has just been given the lease."""
-        stream = BackendStream(self, sink, self.answered > 0, end_stream)
+        pool = self.pool
+        is_quiet = self._ping is not None or pool.deadlines.now - self._received_at >= self._quiet_after
+        stream = BackendStream(self, sink, self.answered > 0 or is_quiet, end_stream, bool(head.protocol))
         stream.id = self.engine.open_stream(head, end_stream)
         self.streams[stream.id] = stream
         self.requests += 1
-        self.pool.endpoint.in_use += 1
+        pool.endpoint.in_use += 1
+        if is_quiet:
+            self._doubt(stream)
         self.mark()
         if self.requests >= self._retire_after_requests:
             self.retire()
@@ -172,6 +284,85 @@ class BackendConnection:
             self._close_if_drained()
             self.pool.serve()
 
+    def when_settled(self, callback: Callable[[Failure | None], None]) -> None:
+        """Call `callback` once it is known what the backend takes: with None, or with what the connection died of.
+
+        At once if the backend's SETTINGS are here (RFC 8441, 3: `:protocol` must not be sent before). Later it is no
+        lease any more: ask the pool again.
+        """
+        if self.has_settings:
+            callback(None)
+        elif self.state is ConnectionState.CLOSED:
+            callback(Failure(Reason.BACKEND_CLOSED, NO_SETTINGS))
+        else:
+            self._awaiting_settings.append(callback)
+
+    # Proof
+
+    def is_in_doubt(self, stream: BackendStream) -> bool:
+        """Whether the body of `stream`, of which nothing is out, has to wait; `release` follows, or its failure."""
+        if self._ping is None and self.pool.deadlines.now - self._received_at < self._quiet_after:
+            return False
+        self._doubt(stream)
+        return True
+
+    def ping_if_quiet(self, now: float) -> None:
+        """PING if nothing has come for `ping_interval` and no stream runs."""
+        interval = self.pool.config.ping_interval
+        if interval is not None and not self.streams and self._ping is None and now - self._received_at >= interval:
+            self._send_ping()
+            self.mark()
+
+    def _doubt(self, stream: BackendStream) -> None:
+        if self._ping is None:
+            self._send_ping()
+        if stream not in self._doubted:
+            self._doubted.append(stream)
+
+    def _send_ping(self) -> None:
+        self._ping = Deadline(self._ping_missing)
+        self.pool.deadlines.arm(self._ping, self.pool.config.ping_timeout)
+        self.engine.ping(PING_DATA)
+
+    def _end_doubt(self) -> list[BackendStream]:
+        """Forget the PING; return the streams that waited for its answer."""
+        if self._ping is not None:
+            self.pool.deadlines.end(self._ping)
+            self._ping = None
+        doubted, self._doubted = self._doubted, []
+        return doubted
+
+    def _proved(self) -> None:
+        for stream in self._end_doubt():
+            stream.release()
+
+    def _ping_missing(self) -> None:
+        """The connection is taken for dead: it gets no more streams, and loses those that came into the silence.
+
+        Those that ran before go on, as far as they do: a backend that stood still for a second must not cost a response
+        that is under way. If it is dead their own time will end them.
+        """
+        doubted = self._end_doubt()
+        if self.state is ConnectionState.CLOSED:
+            return
+        _log.info("%s: a quiet connection does not answer PING", self.pool.endpoint.name)
+        if self.state is ConnectionState.OPEN:
+            self._leave(ConnectionEvent.RETIRED)
+        for stream in doubted:
+            if stream.is_over:
+                continue
+            if stream.is_sent or stream.is_touched:
+                failure = Failure(Reason.BACKEND_CLOSED, NO_ANSWER)
+            else:
+                failure = Failure(Reason.PING_TIMEOUT)
+            # In case that it is only slow: an incomplete request is told to be none (RFC 9113, 5.4.2).
+            self.engine.reset(stream.id, ErrorCode.CANCEL)
+            self._forget(stream)
+            self._tell(stream, failure)
+        self.mark()
+        self._close_if_drained()
+        self.pool.serve()
+
     # Output
 
     def mark(self) -> None:
@@ -187,6 +378,8 @@ class BackendConnection:
                     stream.sink.on_request_framed(size)
                 except Exception:
                     self._sink_failed(stream)
+        if self._ending_tunnels:
+            self._forget_ended_tunnels()
 
     def _write_out(self) -> None:
         transport, engine = self.transport, self.engine
@@ -200,6 +393,7 @@ class BackendConnection:
     # What the transport calls
 
     def on_bytes(self, data: bytes) -> None:
+        self._received_at = self.pool.deadlines.now
         for event in self.engine.receive(data):
             handler = _HANDLERS.get(type(event))
             if handler is not None:
@@ -207,6 +401,8 @@ class BackendConnection:
                     handler(self, event)
                 except Exception:
                     self._event_failed(event)
+        if self._ping is not None:
+            self._proved()
         self.mark()
 
     def on_writable(self) -> None:
@@ -218,6 +414,10 @@ class BackendConnection:
     def on_end(self, error: str) -> None:
         if error == INTERNAL_ERROR:
             failure = Failure(Reason.INTERNAL)
+        elif error.startswith(TLS_ERROR) and not self.has_settings:
+            # With TLS 1.3 the backend's refusal of our certificate comes when our side of the handshake is long done
+            # (RFC 8446, 4.4.2.4). It has read none of what we sent behind it.
+            failure = Failure(Reason.TLS_FAILED, in_plain_words(error.removeprefix(TLS_ERROR)))
         else:
             failure = Failure(Reason.BACKEND_CLOSED, self._goaway_word or error)
         self._fail(failure)
@@ -226,10 +426,12 @@ class BackendConnection:
 
     def _settings(self, event: SettingsReceived) -> None:
         self.stream_limit = min(self.pool.config.max_streams, event.max_streams)
+        self.takes_connect = event.connect_protocol
         if not self.has_settings:
             self.has_settings = True
             self._drop_preface_deadline()
-            self.pool.on_connected()
+            self.pool.on_connected(self)
+            self._tell_settled(None)
         self.pool.serve()
 
     def _interim(self, event: InterimReceived) -> None:
@@ -243,6 +445,8 @@ class BackendConnection:
         if stream is not None:
             stream.is_touched = True
             self.answered += 1
+            if stream.is_tunnel and not 200 <= event.head.status < 300:
+                stream.is_tunnel = False  # refused: a response as any other (RFC 8441, 5)
             stream.sink.on_response(event.head, event.end_stream)
             if event.end_stream:
                 self._ended(stream)
@@ -255,7 +459,9 @@ class BackendConnection:
         padding = event.credit - len(event.data)
         if padding:
             self.engine.credit(event.stream_id, padding)
-        stream.sink.on_response_data(event.data, event.end_stream)
+        # Padding alone is no progress: a backend must not keep an exchange from its deadlines by it.
+        if event.data or event.end_stream:
+            stream.sink.on_response_data(event.data, event.end_stream)
         if event.end_stream:
             self._ended(stream)
 
@@ -326,12 +532,36 @@ class BackendConnection:
         """The response is complete, and so is the exchange, whatever of the request is still unsent."""
         if stream.is_over:
             return
+        if stream.is_tunnel:
+            stream.is_answered = True
+            if stream.is_sent:
+                self.tunnel_ended(stream)
+            return
         if not stream.is_sent or self.engine.queued(stream.id):
             # RFC 9113, 8.1: the backend needs no more of it; without this it would count as a stream for ever.
             self.engine.reset(stream.id, ErrorCode.NO_ERROR)
             self.mark()
         self._forget(stream)
         self._after_streams()
+
+    def tunnel_ended(self, stream: BackendStream) -> None:
+        """Both directions of a tunnel have ended; what our side has queued still goes out."""
+        self._ending_tunnels.append(stream)
+        self.mark()
+
+    def _forget_ended_tunnels(self) -> None:
+        waiting = []
+        for stream in self._ending_tunnels:
+            if stream.is_over:
+                continue
+            if self.engine.queued(stream.id):
+                waiting.append(stream)
+            else:
+                self._forget(stream)
+        is_room = len(waiting) < len(self._ending_tunnels)
+        self._ending_tunnels = waiting
+        if is_room:
+            self._after_streams()
 
     def _forget(self, stream: BackendStream) -> None:
         stream.is_over = True
@@ -369,6 +599,8 @@ class BackendConnection:
         if self.state is ConnectionState.DRAINING and not self.streams:
             self._leave(ConnectionEvent.EMPTIED)
             self._drop_preface_deadline()
+            self._end_doubt()
+            self._tell_settled(Failure(Reason.BACKEND_CLOSED, NO_SETTINGS))
             # The backend opens no streams: there is none whose id could be told.
             self.engine.goaway(0, ErrorCode.NO_ERROR)
             self._write_out()
@@ -380,11 +612,21 @@ class BackendConnection:
             return
         self._leave(ConnectionEvent.LOST)
         self._drop_preface_deadline()
+        self._end_doubt()
         if not self.has_settings:
             # Before the sinks are told: they may ask for another endpoint at once.
             self.pool.on_not_connected(failure)
+        self._tell_settled(failure)
         self._drop(list(self.streams.values()), failure)
         self.pool.serve()
+
+    def _tell_settled(self, failure: Failure | None) -> None:
+        callbacks, self._awaiting_settings = self._awaiting_settings, []
+        for callback in callbacks:
+            try:
+                callback(failure)
+            except Exception:
+                _log.exception("internal error in an exchange")
 
     def _drop_preface_deadline(self) -> None:
         if self._preface_deadline is not None:

@@ -29,7 +29,9 @@ class Waiter(Protocol):
 class ResponseSink(Protocol):
     """Where a stream's response goes.
 
-    After a call with `end_stream`, after trailers, after a failure and after `BackendStream.reset` nothing follows.
+    After a call with `end_stream`, after trailers, after a failure and after `BackendStream.reset` nothing follows. In
+    a tunnel (an extended CONNECT that was answered by 2xx) `end_stream` ends the backend's direction only: framed bytes
+    of the other one and a failure may follow, until that has ended too or is reset.
     """
 
     def on_interim(self, head: ResponseHead) -> None: ...

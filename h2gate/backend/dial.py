@@ -21,6 +21,33 @@ from h2gate.net.reactor import Reactor
 from h2gate.net.tls import TlsLayer, describe_tls_error
 from h2gate.net.transport import READ_BYTES, Transport, describe
 
+# The first byte of a server's first record: alert, handshake (RFC 8446, 5.1), or change_cipher_spec.
+TLS_RECORDS = (20, 21, 22)
+# Where OpenSSL's words for an alert (RFC 8446, 6.2), or for what it did not like itself, say too little.
+CERTIFICATE_ALERTS = frozenset(
+    {
+        "bad certificate",
+        "unsupported certificate",
+        "certificate revoked",
+        "certificate expired",
+        "certificate unknown",
+        "unknown ca",
+        "access denied",
+    }
+)
+PLAIN_WORDS = {
+    "certificate required": "the backend wants a client certificate",
+    # TLS 1.2 has no alert of its own for a client certificate that is missing (RFC 5246, 7.4.6).
+    "handshake failure": "the backend refused the handshake: no common cipher, or it wants a client certificate",
+    "protocol version": "no common TLS version: the backend refused ours",
+    "unsupported protocol": "no common TLS version: the backend's is below tls.min_version",
+}
+# TCP: a connection that nothing has moved on for so long is probed, and given up after a minute more.
+KEEPALIVE_SECONDS = 60
+KEEPALIVE_AGAIN_SECONDS = 15
+KEEPALIVE_PROBES = 4
+IP_BIND_ADDRESS_NO_PORT = 24  # of ip(7); the standard library has it from Python 3.12 on
+
 
 class DialFailed(Exception):
     def __init__(self, reason: Reason, detail: str = "") -> None:
@@ -38,8 +65,12 @@ def dial(
     tls: ssl.SSLContext | None,
     server_name: str | None,
     timeout: float,
+    *,
+    source_address: str | None = None,
+    session: ssl.SSLSession | None = None,
 ) -> Transport:
-    """Connect within `timeout` seconds. `server_name` is for SNI and verification.
+    """Connect within `timeout` seconds. `server_name` is for SNI and verification; `session`, of an earlier connection
+    by the same context, is offered to go on with.
 
     Raises DialFailed.
     """
@@ -48,12 +79,12 @@ def dial(
         with gevent.Timeout(timeout):
             addresses = _resolve(url)
             step[0] = "connecting"
-            sock = _connect(addresses, timeout)
+            sock = _connect(addresses, timeout, source_address)
             try:
                 layer = None
                 if tls is not None:
                     step[0] = "TLS handshake"
-                    layer = _secure(sock, tls, server_name)
+                    layer = _secure(sock, tls, server_name, session)
             except BaseException:
                 sock.close()
                 raise
@@ -92,25 +123,37 @@ def _look_up(url: EndpointUrl) -> Any:
 # TCP
 
 
-def _connect(addresses: list[tuple[int, Any]], timeout: float) -> socket.socket:
+def _connect(addresses: list[tuple[int, Any]], timeout: float, source: str | None) -> socket.socket:
     """Try one address after the other: each gets its share of the time, the last one all that is left."""
+    if source is not None:
+        addresses = _reachable_from(source, addresses)
     *others, last = addresses
     share = timeout / len(addresses)
     for family, address in others:
         try:
-            return _connect_to(family, address, share)
+            return _connect_to(family, address, share, source)
         except (DialFailed, _TooSlow):
             continue
-    return _connect_to(*last, None)
+    return _connect_to(*last, None, source)
 
 
-def _connect_to(family: int, address: Any, share: float | None) -> socket.socket:
+def _reachable_from(source: str, addresses: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
+    """Return the addresses of `source`'s family, and unix sockets, which have no source."""
+    wanted = (socket.AF_INET6 if ":" in source else socket.AF_INET, socket.AF_UNIX)
+    reachable = [(family, address) for family, address in addresses if family in wanted]
+    if not reachable:
+        raise DialFailed(Reason.CONNECT_FAILED, f"no address of the endpoint can be reached from {source}")
+    return reachable
+
+
+def _connect_to(family: int, address: Any, share: float | None, source: str | None) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         if family != socket.AF_UNIX:
-            # What is written is a whole batch already; Nagle's wait for more would only delay it.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _prepare(sock)
+            if source is not None:
+                _bind(sock, source)
         code = sock.connect_ex(address)
         if code == errno.EINPROGRESS:
             gevent_socket.wait_write(sock.fileno(), share, _TooSlow())
@@ -125,11 +168,34 @@ def _connect_to(family: int, address: Any, share: float | None) -> socket.socket
     return sock
 
 
+def _prepare(sock: socket.socket) -> None:
+    # What is written is a whole batch already; Nagle's wait for more would only delay it.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # A connection that stays warm may stand for hours, and a firewall in between forgets it, mostly after some minutes,
+    # without a word to either side. The kernel's probes keep it known, tell of a peer that has vanished, and cost the
+    # backend's process nothing; a gRPC server counts PINGs, not these.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_SECONDS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_AGAIN_SECONDS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+
+
+def _bind(sock: socket.socket, source: str) -> None:
+    # The port is chosen when the peer is known: else all connections from this address would share 28 000 ports.
+    sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+    try:
+        sock.bind((source, 0))
+    except OSError as error:
+        raise DialFailed(Reason.CONNECT_FAILED, f"source_address {source}: {describe(error)}") from None
+
+
 # TLS and ALPN
 
 
-def _secure(sock: socket.socket, context: ssl.SSLContext, server_name: str | None) -> TlsLayer:
-    layer = TlsLayer(context, server_side=False, server_name=server_name)
+def _secure(
+    sock: socket.socket, context: ssl.SSLContext, server_name: str | None, session: ssl.SSLSession | None
+) -> TlsLayer:
+    layer = TlsLayer(context, server_side=False, server_name=server_name, session=session)
     try:
         _shake_hands(sock, layer)
     except ssl.SSLError as error:
@@ -143,6 +209,7 @@ def _secure(sock: socket.socket, context: ssl.SSLContext, server_name: str | Non
 
 
 def _shake_hands(sock: socket.socket, layer: TlsLayer) -> None:
+    is_first = True
     while not layer.handshake():
         _send(sock, layer.ciphertext())
         gevent_socket.wait_read(sock.fileno())
@@ -150,18 +217,31 @@ def _shake_hands(sock: socket.socket, layer: TlsLayer) -> None:
             data = sock.recv(READ_BYTES)
         except (BlockingIOError, InterruptedError):
             continue
+        # OpenSSL has three names for it, which all mislead: `wrong version number` is one.
+        if is_first and data and data[0] not in TLS_RECORDS:
+            raise DialFailed(Reason.TLS_FAILED, "the backend speaks in clear")
+        is_first = False
         layer.feed(data)
     _send(sock, layer.ciphertext())
 
 
 def _explain(error: ssl.SSLError) -> tuple[Reason, str]:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return Reason.TLS_VERIFY, describe_tls_error(error)
     detail = describe_tls_error(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Reason.TLS_VERIFY, detail
     # A server without h2 among its protocols may end the handshake by an alert (RFC 7301, 3.2).
     if "no application protocol" in detail:
         return Reason.ALPN_HTTP1, "the backend refused h2"
-    return Reason.TLS_FAILED, detail
+    return Reason.TLS_FAILED, in_plain_words(detail)
+
+
+def in_plain_words(detail: str) -> str:
+    """Say what a backend refused, where OpenSSL's words (by `describe_tls_error`) leave an operator alone."""
+    # `tlsv1 alert unknown ca`, `sslv3 alert bad certificate`: the version is that of the alert's birth.
+    alert = detail.partition(" alert ")[2]
+    if alert in CERTIFICATE_ALERTS:
+        return f"the backend refused the client certificate: {alert}"
+    return PLAIN_WORDS.get(alert or detail, detail)
 
 
 def _send(sock: socket.socket, data: bytes) -> None:

@@ -18,7 +18,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
-from ssl import SSLContext
+from ssl import SSLContext, SSLSession
 from typing import Any, NamedTuple
 
 import gevent
@@ -87,6 +87,7 @@ class Pool:
         "_make_engine",
         "_returned",
         "_server_name",
+        "_session",
         "_target",
         "_tls",
         "_waiting",
@@ -120,6 +121,9 @@ class Pool:
         self._make_engine = make_engine
         self._tls = tls
         self._server_name = server_name
+        # The last TLS session that led to SETTINGS: a dial that goes on with it spares both sides the certificates, a
+        # round trip (TLS 1.2) and most of the CPU. It is as old as the pool at most: a reload makes new ones.
+        self._session: SSLSession | None = None
         # Only those that take streams.
         self._connections: list[BackendConnection] = []
         self._dials: set[Any] = set()
@@ -270,7 +274,15 @@ class Pool:
 
     def _try_dial(self) -> Transport | Failure:
         try:
-            return dial(self.reactor, self.endpoint.url, self._tls, self._server_name, self.config.connect_timeout)
+            return dial(
+                self.reactor,
+                self.endpoint.url,
+                self._tls,
+                self._server_name,
+                self.config.connect_timeout,
+                source_address=self.config.source_address,
+                session=self._session,
+            )
         except DialFailed as error:
             return error.failure
         except Exception:
@@ -315,12 +327,16 @@ class Pool:
         if self.is_closing:
             self._retire_if_unwanted(connection)
 
-    def on_connected(self) -> None:
-        """A backend's first SETTINGS have arrived."""
+    def on_connected(self, connection: BackendConnection) -> None:
+        """A backend's first SETTINGS have arrived on `connection`, and in front of them its TLS tickets."""
         self.endpoint.on_dialed()
+        tls = connection.transport.tls
+        if tls is not None:
+            self._session = tls.session
 
     def on_not_connected(self, failure: Failure) -> None:
         """A connection ended without SETTINGS: whatever that is, it is no HTTP/2 backend that works."""
+        self._session = None  # it may be what the backend did not like
         self._endpoint_failed(failure)
 
     def on_connection_leaving(self, connection: BackendConnection) -> None:
@@ -330,10 +346,15 @@ class Pool:
     # Housekeeping
 
     def tidy(self, now: float) -> None:
-        """Retire connections that are old, and idle ones but for one that stays warm. Call once a second."""
+        """Retire connections that are old, and idle ones but for one that stays warm; PING those that are quiet.
+
+        Call once a second.
+        """
         for connection in list(self._connections):
             if connection.has_expired(now):
                 connection.retire()
+            else:
+                connection.ping_if_quiet(now)
         idle = [c for c in self._connections if c.is_idle_since(now - self.config.idle_timeout)]
         if len(idle) == len(self._connections):
             idle = idle[1:]

@@ -6,76 +6,31 @@ the doubt. The rule: a finding is certain; what may make sense to somebody is le
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
 
-from h2gate.config.addresses import EndpointUrl, ListenAddress
-from h2gate.config.model import (
-    AccessLog,
-    Backend,
-    BackendTls,
-    Config,
-    Limits,
-    Listener,
-    Pool,
-    Redirect,
-    Respond,
-    Retries,
-    Route,
-    Timeouts,
-)
-from h2gate.config.problems import KeyPath, did_you_mean
-from h2gate.config.reach import covers
-from h2gate.config.resolved import is_url
-from h2gate.config.units import format_duration
-from h2gate.config.uri import parse_host
+from h2gate.config.addresses import ListenAddress
+from h2gate.config.checks_backends import check_backends, check_windows
+from h2gate.config.checks_routes import check_pages, check_reach, check_routes, check_use
+from h2gate.config.model import Limits, Listener, ListenerTls, Retries, Route
+from h2gate.config.parts import Finding, Parts
+from h2gate.config.problems import KeyPath
+from h2gate.config.units import format_duration, format_size
 
-
-class Finding(NamedTuple):
-    path: KeyPath
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """A configuration, of which parts may be broken (None). `is_whole`: no file of it is missing."""
-
-    listeners: Sequence[Listener | None]
-    backends: Mapping[str, Backend | None]
-    routes: Sequence[Route | None]
-    timeouts: Timeouts | None = field(default_factory=Timeouts)
-    limits: Limits | None = field(default_factory=Limits)
-    retries: Retries | None = field(default_factory=Retries)
-    access_log: AccessLog | None = field(default_factory=AccessLog)
-    is_whole: bool = True
-
-    @classmethod
-    def of(cls, config: Config, is_whole: bool = True) -> Parts:
-        return cls(
-            config.listeners,
-            config.backends,
-            config.routes,
-            config.timeouts,
-            config.limits,
-            config.retries,
-            config.access_log,
-            is_whole,
-        )
+__all__ = ["Finding", "Parts", "check"]
 
 
 def check(parts: Parts) -> list[Finding]:
     """Return all findings."""
     checks: tuple[Callable[[Parts], Iterator[Finding]], ...] = (
         _check_listeners,
-        _check_backends,
-        _check_routes,
-        _check_reach,
-        _check_use,
+        check_backends,
+        check_routes,
+        check_reach,
+        check_use,
         _check_timeouts,
         _check_limits,
         _check_retries,
+        _check_error_pages,
         _check_access_log,
     )
     return [finding for part in checks for finding in part(parts)]
@@ -89,13 +44,15 @@ def _check_listeners(parts: Parts) -> Iterator[Finding]:
     for index, listener in enumerate(parts.listeners):
         if listener is None:
             continue
+        path: KeyPath = ("listeners", index)
         for other, address in seen:
             if _collide(address, listener.address):
-                yield Finding(
-                    ("listeners", index, "address"), f"listeners[{other}] ({address}) has this address already"
-                )
+                yield Finding((*path, "address"), f"listeners[{other}] ({address}) has this address already")
                 break
         seen.append((index, listener.address))
+        yield from _check_proxies(path, listener)
+        if listener.tls is not None:
+            yield from _check_clients((*path, "tls"), listener.tls)
 
 
 def _collide(one: ListenAddress, other: ListenAddress) -> bool:
@@ -111,162 +68,16 @@ def _collide(one: ListenAddress, other: ListenAddress) -> bool:
     )
 
 
-# Backends
+def _check_proxies(path: KeyPath, listener: Listener) -> Iterator[Finding]:
+    # Who connects to a unix socket is on this machine, and has no address to be told by.
+    if listener.proxy_protocol != "off" and not listener.trusted_proxies and listener.address.path is None:
+        message = "nobody may connect: name in `trusted_proxies` who sends the PROXY header"
+        yield Finding((*path, "proxy_protocol"), message)
 
 
-def _check_backends(parts: Parts) -> Iterator[Finding]:
-    for name, backend in parts.backends.items():
-        path: KeyPath = ("backends", name)
-        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name, re.ASCII):
-            yield Finding(path, "a backend's name has letters, digits, and _ . - within")
-        if backend is not None:
-            yield from _check_endpoints(path, backend)
-            yield from _check_tls(path, backend)
-            yield from _check_pool((*path, "pool"), backend.pool)
-
-
-def _check_endpoints(path: KeyPath, backend: Backend) -> Iterator[Finding]:
-    first = backend.endpoints[0].url
-    seen: dict[EndpointUrl, int] = {}
-    for index, endpoint in enumerate(backend.endpoints):
-        here = (*path, "endpoints", index, "url")
-        address = endpoint.url.without_path()
-        if address in seen:
-            yield Finding(here, f"endpoints[{seen[address]}] is the same: give that one a weight instead")
-        seen.setdefault(address, index)
-        if endpoint.url.base_path != first.base_path:
-            message = (
-                f"all endpoints of a backend have one path: {_shown_path(first)} as endpoints[0], or a backend each"
-            )
-            yield Finding(here, message)
-
-
-def _shown_path(url: EndpointUrl) -> str:
-    return "none" if url.base_path is None else url.base_path.decode("ascii")
-
-
-def _check_tls(path: KeyPath, backend: Backend) -> Iterator[Finding]:
-    tls = backend.tls
-    path = (*path, "tls")
-    if "tls" in backend.model_fields_set and not any(endpoint.url.tls for endpoint in backend.endpoints):
-        yield Finding(path, "no endpoint speaks TLS: write h2:// URLs, or leave this out")
-    yield from _check_client_certificate(path, tls)
-    if tls.ca is not None and not tls.verify:
-        yield Finding((*path, "ca"), "has no effect with `verify: false`")
-    if tls.server_name is not None:
-        try:
-            parse_host(tls.server_name)
-        except ValueError as failure:
-            yield Finding((*path, "server_name"), str(failure))
-
-
-def _check_client_certificate(path: KeyPath, tls: BackendTls) -> Iterator[Finding]:
-    if tls.client_cert is not None and tls.client_key is None:
-        yield Finding((*path, "client_cert"), "needs its `client_key`")
-    if tls.client_key is not None and tls.client_cert is None:
-        yield Finding((*path, "client_key"), "needs its `client_cert`")
-
-
-def _check_pool(path: KeyPath, pool: Pool) -> Iterator[Finding]:
-    written = pool.model_fields_set
-    if "target_streams" in written and pool.target_streams > pool.max_streams:
-        message = f"is never reached: a connection has {pool.max_streams} streams at most (max_streams)"
-        yield Finding((*path, "target_streams"), message)
-    if "queue_timeout" in written and pool.queue == 0:
-        yield Finding((*path, "queue_timeout"), "has no effect with `queue: 0`: nothing waits")
-    yield from _check_windows(path, pool)
-
-
-def _check_windows(path: KeyPath, windows: Pool | Limits) -> Iterator[Finding]:
-    if "stream_window" in windows.model_fields_set and windows.stream_window > windows.connection_window:
-        message = f"is never filled: connection_window is {windows.connection_window}"
-        yield Finding((*path, "stream_window"), message)
-
-
-# Routes
-
-
-def _check_routes(parts: Parts) -> Iterator[Finding]:
-    for index, route in enumerate(parts.routes):
-        if route is None:
-            continue
-        path: KeyPath = ("routes", index)
-        given = [key for key in ("backend", "respond", "redirect") if getattr(route, key) is not None]
-        if len(given) != 1:
-            have = f"not {' and '.join(given)}" if given else "this one has none of them"
-            yield Finding(path, f"a route leads to exactly one of backend, respond, redirect: {have}")
-        if route.backend is not None:
-            yield from _check_target(path, route, route.backend, parts)
-        elif route.preserve_host:
-            yield Finding((*path, "preserve_host"), "has no effect without a backend")
-        if route.respond is not None:
-            yield from _check_respond((*path, "respond"), route.respond)
-        if route.redirect is not None:
-            yield from _check_redirect((*path, "redirect"), route.redirect)
-
-
-def _check_target(path: KeyPath, route: Route, name: str, parts: Parts) -> Iterator[Finding]:
-    path = (*path, "backend")
-    if is_url(name):
-        try:
-            url = EndpointUrl.parse(name)
-        except ValueError as failure:
-            yield Finding(path, str(failure))
-            return
-    elif name not in parts.backends:
-        if parts.is_whole:
-            yield Finding(path, f"there is no backend `{name}`{did_you_mean(name, parts.backends)}")
-        return
-    else:
-        backend = parts.backends[name]
-        if backend is None:
-            return
-        url = backend.endpoints[0].url
-    if route.match.path.kind == "regex" and url.base_path is not None:
-        message = (
-            f"a regex leaves no prefix that {_shown_path(url)} could replace: match a prefix, or take the path away"
-        )
-        yield Finding(path, message)
-
-
-def _check_respond(path: KeyPath, respond: Respond) -> Iterator[Finding]:
-    # RFC 9110, 15.3.5, 15.3.6 and 15.4.5: these have no content.
-    if respond.body and respond.status in (204, 205, 304):
-        yield Finding((*path, "body"), f"a {respond.status} has no body")
-
-
-def _check_redirect(path: KeyPath, redirect: Redirect) -> Iterator[Finding]:
-    path = (*path, "to")
-    if not redirect.to or not re.fullmatch(r"[!-~]*", redirect.to):
-        yield Finding(path, "write a location as it is on the wire: ASCII, without spaces")
-    for found in re.findall(r"\{[^}]*\}?|\}", redirect.to.replace("{path}", "").replace("{query}", "")):
-        yield Finding(
-            path, f"{found} stands for nothing: write {{path}} or {{query}}{did_you_mean(found, _PLACEHOLDERS)}"
-        )
-
-
-_PLACEHOLDERS = ("{path}", "{query}")
-
-
-def _check_reach(parts: Parts) -> Iterator[Finding]:
-    for index, route in enumerate(parts.routes):
-        for other, earlier in enumerate(parts.routes[:index]):
-            if route is not None and earlier is not None and covers(earlier.match, route.match):
-                yield Finding(
-                    ("routes", index), f"is never reached: routes[{other}] takes all its requests: move or remove it"
-                )
-                break
-
-
-def _check_use(parts: Parts) -> Iterator[Finding]:
-    if not parts.is_whole or None in parts.routes:
-        return
-    used = {route.backend for route in parts.routes if route is not None}
-    if "" in used:
-        return  # the name of one could not be read
-    for name in parts.backends:
-        if name not in used:
-            yield Finding(("backends", name), "no route leads here: add one, or remove it")
+def _check_clients(path: KeyPath, tls: ListenerTls) -> Iterator[Finding]:
+    if "client_auth" in tls.model_fields_set and tls.client_ca is None:
+        yield Finding((*path, "client_auth"), "needs `client_ca`: no client is asked for a certificate")
 
 
 # The rest
@@ -275,34 +86,72 @@ def _check_use(parts: Parts) -> Iterator[Finding]:
 def _check_timeouts(parts: Parts) -> Iterator[Finding]:
     if parts.timeouts is None:
         return
+    written = parts.timeouts.model_fields_set
     last_call, drain = parts.timeouts.last_call, parts.timeouts.drain
-    if "last_call" in parts.timeouts.model_fields_set and last_call > drain / 2:
+    if "last_call" in written and last_call > drain / 2:
         shown = f"last_call ({format_duration(last_call)}) is more than half of drain ({format_duration(drain)})"
         yield Finding(("timeouts", "last_call"), f"{shown}: what begins late would have no time to finish")
+    if "tunnel_idle" in written and not _may_have_tunnels(parts.all_routes()):
+        yield Finding(("timeouts", "tunnel_idle"), "has no effect: no route lets WebSockets through")
     if not parts.is_whole or None in parts.listeners:
         return
     has_tls = any(listener is not None and listener.tls is not None for listener in parts.listeners)
-    if "tls_handshake" in parts.timeouts.model_fields_set and not has_tls:
+    if "tls_handshake" in written and not has_tls:
         yield Finding(("timeouts", "tls_handshake"), "has no effect: no listener has tls")
 
 
+def _may_have_tunnels(routes: Sequence[Route] | None) -> bool:
+    if routes is None:
+        return True
+    return any(route.websocket and (route.backend is not None or route.weights) for route in routes)
+
+
 def _check_limits(parts: Parts) -> Iterator[Finding]:
-    if parts.limits is not None:
-        yield from _check_windows(("limits",), parts.limits)
+    limits = parts.limits
+    if limits is None:
+        return
+    path: KeyPath = ("limits",)
+    yield from check_windows(path, limits)
+    most, each = limits.connections, limits.connections_per_address
+    if most is not None and each is not None and each >= most:
+        message = f"is never reached: a worker has {most} connections at most (limits.connections)"
+        yield Finding((*path, "connections_per_address"), message)
+    yield from _check_replay(path, limits, parts)
+
+
+def _check_replay(path: KeyPath, limits: Limits, parts: Parts) -> Iterator[Finding]:
+    routes = parts.all_routes()
+    if "replay_buffer" not in limits.model_fields_set or routes is None:
+        return
+    largest = [limits.max_body if route.max_body is None else route.max_body for route in routes]
+    known = [size for size in largest if size is not None]
+    if known and len(known) == len(largest) and limits.replay_buffer > max(known):
+        yield Finding((*path, "replay_buffer"), f"is never filled: a body has {format_size(max(known))} at most")
 
 
 def _check_retries(parts: Parts) -> Iterator[Finding]:
     retries = parts.retries
     if retries is None:
         return
-    if retries.tries == 0:
+    # A route may say otherwise, and one that is not known too.
+    routes = parts.all_routes()
+    is_never = routes is not None and not any(route.retries is not None and route.retries.tries for route in routes)
+    if retries.tries == 0 and is_never:
         for key in ("budget", "backoff_min", "backoff_max"):
             if key in retries.model_fields_set:
                 yield Finding(("retries", key), "has no effect with `tries: 0`")
     elif retries.backoff_min > retries.backoff_max:
-        least, most = format_duration(retries.backoff_min), format_duration(retries.backoff_max)
-        key = "backoff_min" if "backoff_min" in retries.model_fields_set else "backoff_max"
-        yield Finding(("retries", key), f"backoff_min ({least}) is more than backoff_max ({most})")
+        yield from _check_backoff(retries)
+
+
+def _check_backoff(retries: Retries) -> Iterator[Finding]:
+    least, most = format_duration(retries.backoff_min), format_duration(retries.backoff_max)
+    key = "backoff_min" if "backoff_min" in retries.model_fields_set else "backoff_max"
+    yield Finding(("retries", key), f"backoff_min ({least}) is more than backoff_max ({most})")
+
+
+def _check_error_pages(parts: Parts) -> Iterator[Finding]:
+    yield from check_pages(("error_pages",), parts.error_pages)
 
 
 def _check_access_log(parts: Parts) -> Iterator[Finding]:

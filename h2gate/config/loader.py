@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from h2gate.config.checks import Parts, check
 from h2gate.config.document import plain
 from h2gate.config.include import Tree, read_tree
-from h2gate.config.model import AccessLog, Backend, Config, Limits, Listener, Retries, Route, Timeouts
+from h2gate.config.model import AccessLog, Backend, Config, ErrorPage, Limits, Listener, Retries, Route, Timeouts
 from h2gate.config.problems import BadValue, ConfigError, KeyPath, Problem, key_text
 from h2gate.config.wording import is_unknown_key, key_path_of, place_of, place_of_key, problems_of
 from h2gate.config.written import FROM_FILE
@@ -84,6 +84,7 @@ def _parts(tree: Tree, unknown: frozenset[KeyPath]) -> Parts:
         timeouts=_valid(Timeouts, data.get("timeouts", {})),
         limits=_valid(Limits, data.get("limits", {})),
         retries=_valid(Retries, data.get("retries", {})),
+        error_pages=[_valid(ErrorPage, item) for item in _if(tuple, data.get("error_pages"))],
         access_log=_valid(AccessLog, data.get("access_log", {})),
         is_whole=tree.is_whole and isinstance(backends or {}, dict) and isinstance(routes, tuple),
     )

@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 import warnings
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator
 
 from h2gate.config.uri import parse_host, parse_path, split_port
 from h2gate.config.written import Scalar
@@ -72,16 +74,17 @@ class PathPattern(Scalar):
         if kind == "exact":
             return cls("exact", parse_path(rest).decode("ascii"))
         if kind == "regex":
-            return cls("regex", rest, _compile(rest))
+            if not rest:
+                raise ValueError("write a regular expression behind regex:")
+            return cls("regex", rest, compile_regex(rest))
         raise ValueError("write a prefix that begins with /, as /app/, or exact:/path, or regex:^/x[0-9]+$")
 
     def __str__(self) -> str:
         return self.text if self.kind == "prefix" else f"{self.kind}:{self.text}"
 
 
-def _compile(text: str) -> re.Pattern[bytes]:
-    if not text:
-        raise ValueError("write a regular expression behind regex:")
+def compile_regex(text: str) -> re.Pattern[bytes]:
+    """Compile what is searched for in paths. Raises ValueError."""
     try:
         with warnings.catch_warnings():
             # What Python may read differently one day is refused today.
@@ -89,3 +92,45 @@ def _compile(text: str) -> re.Pattern[bytes]:
             return re.compile(text.encode("utf-8"))
     except (re.error, Warning, OverflowError, RecursionError, UnicodeEncodeError) as failure:
         raise ValueError(f"bad regular expression: {failure}") from None
+
+
+def _read_regex(text: str) -> str:
+    if not text:
+        raise ValueError("write a regular expression, as ^/user/([0-9]+)")
+    compile_regex(text)
+    return str(text)
+
+
+# A group of the regular expression, as `re.Match.expand` takes it.
+_GROUP = re.compile(r"\\(?:[1-9][0-9]?|g<[A-Za-z0-9_]+>)")
+
+
+def _read_replacement(text: str) -> str:
+    """Let through what is put in a match's place: parts of a path, and groups. Whether these exist: `check_groups`."""
+    literal = _GROUP.sub("x", text)
+    if "\\" in literal:
+        raise ValueError(r"a backslash may only stand before a group, as \1 or \g<name>")
+    # What stands around the groups is part of a path; whether it begins one is the match's business.
+    parse_path("/" + literal.removeprefix("/"))
+    return str(text)
+
+
+def check_groups(regex: str, replacement: str) -> None:
+    """Raise ValueError if `replacement` names a group that `regex` has not."""
+    try:
+        # The template is read before anything is searched for.
+        compile_regex(regex).sub(replacement.encode("ascii"), b"")
+    except (re.error, IndexError) as failure:
+        raise ValueError(f"{failure}: the regex has none of that name") from None
+
+
+Regex = Annotated[str, AfterValidator(_read_regex)]
+Replacement = Annotated[str, AfterValidator(_read_replacement)]
+
+
+def _read_prefix(text: str) -> str:
+    return parse_path(text).decode("ascii")
+
+
+# A path as a normalized request has it.
+PathPrefix = Annotated[str, AfterValidator(_read_prefix)]

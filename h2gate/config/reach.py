@@ -5,10 +5,11 @@ Pure set questions on patterns. The rule: `covers` says yes only where it is sur
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from h2gate.config.model import Match
 from h2gate.config.patterns import HostPattern, PathPattern
+from h2gate.config.values import ValuePattern
 
 
 def covers(earlier: Match, later: Match) -> bool:
@@ -17,6 +18,8 @@ def covers(earlier: Match, later: Match) -> bool:
         _covers_hosts(earlier.host, later.host)
         and _covers_methods(earlier.methods, later.methods)
         and _covers_paths(earlier.path, later.path)
+        and _covers_values(earlier.headers, later.headers)
+        and _covers_values(earlier.query, later.query)
     )
 
 
@@ -40,6 +43,10 @@ def _covers_paths(earlier: PathPattern, later: PathPattern) -> bool:
     if earlier.regex is not None:
         return later.kind == "exact" and earlier.regex.search(later.text.encode("ascii")) is not None
     return earlier.kind == "prefix" and is_below(earlier.text, later.text)
+
+
+def _covers_values(earlier: Mapping[str, ValuePattern], later: Mapping[str, ValuePattern]) -> bool:
+    return all(name in later and pattern.covers(later[name]) for name, pattern in earlier.items())
 
 
 def is_below(prefix: str, path: str) -> bool:

@@ -26,23 +26,39 @@ def is_url(backend: str) -> bool:
 
 
 def target_of(config: Config, route: Route) -> Target | None:
-    """Return where the route leads; None if the gate answers itself."""
-    if route.backend is None:
-        return None
-    if is_url(route.backend):
-        url = EndpointUrl.parse(route.backend)
+    """Return where the route leads; None if the gate answers itself, or `weights` choose among several."""
+    return None if route.backend is None else _target(config, route.backend)
+
+
+def targets_of(config: Config, route: Route) -> tuple[tuple[Target, int], ...]:
+    """Return where the route may lead and the weight of each; empty if the gate answers itself."""
+    if route.backend is not None:
+        return ((_target(config, route.backend), 1),)
+    return tuple((_target(config, name), weight) for name, weight in route.weights.items())
+
+
+def mirror_of(config: Config, route: Route) -> Target | None:
+    """Return where copies of the route's requests go."""
+    return None if route.mirror is None else _target(config, route.mirror.backend)
+
+
+def _target(config: Config, backend: str) -> Target:
+    if is_url(backend):
+        url = EndpointUrl.parse(backend)
         return Target(str(url.without_path()), url.base_path)
     # One for all endpoints: config.checks sees to it.
-    return Target(route.backend, config.backends[route.backend].endpoints[0].url.base_path)
+    return Target(backend, config.backends[backend].endpoints[0].url.base_path)
 
 
 def backends_of(config: Config) -> dict[str, Backend]:
     """Return the backends that routes lead to, by name, in the order of the routes."""
     found: dict[str, Backend] = {}
     for route in config.routes:
-        target = target_of(config, route)
-        if target is not None and target.name not in found:
-            found[target.name] = config.backends.get(target.name) or _anonymous(target.name)
+        mirror = mirror_of(config, route)
+        targets = [target for target, _ in targets_of(config, route)]
+        for target in targets if mirror is None else [*targets, mirror]:
+            if target.name not in found:
+                found[target.name] = config.backends.get(target.name) or _anonymous(target.name)
     return found
 
 

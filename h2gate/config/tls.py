@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+import re
 import ssl
 from pathlib import Path
 from typing import NoReturn
@@ -28,6 +29,29 @@ CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
+class ServerConnection(ssl.SSLObject):
+    """A client's TLS connection, with what OpenSSL does not remember of its hello."""
+
+    asked_name: str | None = None
+    # Set before the handshake where none of the protocols that the client offers by ALPN is served.
+    offers_nothing_served = False
+
+
+class ServerContext(ssl.SSLContext):
+    """The context of one certificate of a listener.
+
+    `names` are those that the certificate is for, in lower case: DNS names and IP addresses.
+    """
+
+    sslobject_class = ServerConnection  # type: ignore[mutable-override]
+    names: frozenset[bytes] = frozenset()
+
+
+SERVED_PROTOCOLS = ("h2", "http/1.1")
+# The alert of RFC 7301, 3.2; `ssl` has no name for it.
+NO_APPLICATION_PROTOCOL = 120
+
+
 def listener_contexts(config: Config) -> list[ssl.SSLContext | None]:
     """Return a context for each listener, None for those in clear.
 
@@ -41,12 +65,13 @@ def listener_contexts(config: Config) -> list[ssl.SSLContext | None]:
 
 def listener_context(tls: ListenerTls, key: str = "tls") -> ssl.SSLContext:
     """Return the context of a listener; it changes to another certificate's by SNI. `key` is for errors."""
-    contexts: list[ssl.SSLContext] = []
-    by_name: dict[str, ssl.SSLContext] = {}
+    contexts: list[ServerContext] = []
+    by_name: dict[str, ServerContext] = {}
     for index, certificate in enumerate(tls.certificates):
         here = f"{key}.certificates[{index}]"
         context = _server_context(tls, certificate, here)
-        names = _names_of(certificate.cert, f"{here}.cert")
+        names, others = _names_of(certificate.cert, f"{here}.cert")
+        context.names = frozenset(name.encode("ascii", "replace") for name in (*names, *others))
         if contexts and by_name.keys() >= set(names):
             _refuse(
                 f"{here}.cert",
@@ -59,17 +84,22 @@ def listener_context(tls: ListenerTls, key: str = "tls") -> ssl.SSLContext:
         for name in names:
             by_name.setdefault(name, context)
     default = contexts[0]
-    if len(contexts) > 1:
 
-        def choose(connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
-            connection.context = chosen(by_name, name) or default
+    # Called in each handshake, also of clients that give no name.
+    def choose(connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> int | None:
+        # The same callback for TLS over memory, whose connection this is, and over sockets.
+        if isinstance(connection, ServerConnection):
+            connection.asked_name = name
+            if connection.offers_nothing_served:
+                return NO_APPLICATION_PROTOCOL
+        connection.context = chosen(by_name, name) or default
+        return None
 
-        # The same callback for TLS over memory, whose connection is an SSLObject, and over sockets.
-        default.sni_callback = choose
+    default.sni_callback = choose
     return default
 
 
-def chosen(by_name: dict[str, ssl.SSLContext], name: str | None) -> ssl.SSLContext | None:
+def chosen(by_name: dict[str, ServerContext], name: str | None) -> ServerContext | None:
     """Return the context for a server name: its own, or that of a wildcard for its first label (RFC 9525, 6.3)."""
     if name is None:
         return None
@@ -77,13 +107,17 @@ def chosen(by_name: dict[str, ssl.SSLContext], name: str | None) -> ssl.SSLConte
     return by_name.get(name) or by_name.get("*." + name.partition(".")[2])
 
 
-def _server_context(tls: ListenerTls, certificate: Certificate, key: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+def _server_context(tls: ListenerTls, certificate: Certificate, key: str) -> ServerContext:
+    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[tls.min_version]
     context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
     _restrict(context)
-    context.set_alpn_protocols(["h2", "http/1.1"])
+    context.set_alpn_protocols(list(SERVED_PROTOCOLS))
+    if tls.client_ca is not None:
+        # In each of them: OpenSSL takes the mode of the first one and the authorities of the one chosen.
+        _load_ca(context, tls.client_ca, f"{key.rpartition('.certificates')[0]}.client_ca")
+        context.verify_mode = ssl.CERT_REQUIRED if tls.client_auth == "require" else ssl.CERT_OPTIONAL
     _load_chain(context, (f"{key}.cert", certificate.cert), (f"{key}.key", certificate.key))
     return context
 
@@ -103,7 +137,7 @@ def backend_contexts(config: Config) -> dict[str, ssl.SSLContext]:
 def backend_context(tls: BackendTls, key: str = "tls") -> ssl.SSLContext:
     """Return the context of connections to a backend. `key` is for errors."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = _VERSIONS[tls.min_version]
     context.set_ciphers(CIPHERS)
     _restrict(context)
     context.set_alpn_protocols(["h2"])
@@ -114,6 +148,8 @@ def backend_context(tls: BackendTls, key: str = "tls") -> ssl.SSLContext:
         context.load_default_certs()
     else:
         _load_ca(context, tls.ca, f"{key}.ca")
+    if tls.crl is not None:
+        _load_crl(context, tls.crl, f"{key}.crl")
     if tls.client_cert is not None and tls.client_key is not None:
         _load_chain(context, (f"{key}.client_cert", tls.client_cert), (f"{key}.client_key", tls.client_key))
     return context
@@ -131,6 +167,30 @@ def _load_ca(context: ssl.SSLContext, ca: Path, key: str) -> None:
         _refuse(key, ca, "it holds no CA certificate in PEM: give the CA's certificate, BEGIN CERTIFICATE")
     except OSError as failure:
         _refuse(key, ca, f"cannot read it: {failure.strerror}")
+
+
+def _load_crl(context: ssl.SSLContext, crl: Path, key: str) -> None:
+    """Refuse what the CRLs of a file revoke. Of the leaf alone: for the whole chain each CA would need one."""
+    try:
+        text = crl.read_bytes()
+        # OpenSSL would take certificates in this file too, and trust them from then on.
+        pieces = re.findall(rb"-----BEGIN [^-]*-----.*?-----END [^-]*-----", text, re.DOTALL)
+        lists = [x509.load_pem_x509_crl(piece) for piece in pieces]
+    except OSError as failure:
+        _refuse(key, crl, f"cannot read it: {failure.strerror}")
+    except ValueError:
+        lists = []
+    if not lists:
+        _refuse(key, crl, "give a file of revocation lists in PEM alone, BEGIN X509 CRL")
+    now = datetime.datetime.now(datetime.UTC)
+    for revoked in lists:
+        if revoked.next_update_utc is not None and revoked.next_update_utc < now:
+            _LOG.warning(
+                "%s: %s: a list of it was good until %s: all certificates of its CA are refused until it is renewed",
+                *(key, crl, revoked.next_update_utc.date()),
+            )
+    context.load_verify_locations(cafile=crl)
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
 
 
 class _Encrypted(Exception):
@@ -159,15 +219,16 @@ def _ask() -> str:
     raise _Encrypted
 
 
-def _names_of(cert: Path, key: str) -> list[str]:
-    """Return the DNS names of a certificate in lower case."""
+def _names_of(cert: Path, key: str) -> tuple[list[str], list[str]]:
+    """Return the DNS names of a certificate in lower case, and its IP addresses."""
     try:
         extension = _read_certificate(key, cert).extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
-        return []
+        return [], []
     except ValueError as failure:
         _refuse(key, cert, f"its extensions cannot be read: {failure}")
-    return [name.lower() for name in extension.value.get_values_for_type(x509.DNSName)]
+    names = extension.value.get_values_for_type(x509.DNSName)
+    return [name.lower() for name in names], [str(ip) for ip in extension.value.get_values_for_type(x509.IPAddress)]
 
 
 def _read_certificate(key: str, cert: Path) -> x509.Certificate:

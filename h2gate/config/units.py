@@ -16,6 +16,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, ValidationInfo
 
 from h2gate.config.addresses import EndpointUrl, ListenAddress
+from h2gate.config.log_format import check_log_format
 from h2gate.config.patterns import HostPattern, PathPattern
 from h2gate.config.written import FROM_FILE, Written
 
@@ -25,6 +26,7 @@ __all__ = [
     "FilePath",
     "HostPattern",
     "ListenAddress",
+    "LogFormat",
     "Method",
     "Network",
     "OutputPath",
@@ -162,7 +164,8 @@ def _read_path(value: object) -> Path:
     return Path(os.path.normpath(directory / str(value)))
 
 
-def _read_existing_file(value: object) -> object:
+def read_existing_file(value: object) -> Path:
+    """Return the absolute path of a file that can be read. Raises ValueError."""
     path = _read_path(value)
     try:
         # Asked before it is opened: a fifo would wait for its writer.
@@ -177,7 +180,7 @@ def _read_existing_file(value: object) -> object:
 # Absolute; relative ones start from the directory of the file they are written in.
 OutputPath = Annotated[Path, BeforeValidator(_read_path, json_schema_input_type=str)]
 # The same, of a file that can be read now.
-FilePath = Annotated[Path, BeforeValidator(_read_existing_file, json_schema_input_type=str)]
+FilePath = Annotated[Path, BeforeValidator(read_existing_file, json_schema_input_type=str)]
 
 
 def parse_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
@@ -214,3 +217,10 @@ def _read_method(value: object) -> object:
 
 
 Method = Annotated[str, BeforeValidator(_read_method, json_schema_input_type=str)]
+
+
+def _read_log_format(value: object) -> object:
+    return check_log_format(value if isinstance(value, str) else "")
+
+
+LogFormat = Annotated[str, BeforeValidator(_read_log_format, json_schema_input_type=str)]

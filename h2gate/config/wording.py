@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from h2gate.config.document import Entries, Items, Leaf, Node
 from h2gate.config.model import Config
+from h2gate.config.model_base import keys_of
 from h2gate.config.problems import KeyPath, Place, Problem, did_you_mean, key_text
 
 # What is wanted, by the type of the error: "write ..., not ...".
@@ -100,7 +101,7 @@ def _problem(root: Entries, path: KeyPath, errors: list[ErrorDetails]) -> Proble
     if is_unknown_key(first):
         *parents, word = path
         entry = _entries_at(root, tuple(parents)).entries[str(word)]
-        known = model_at(tuple(parents)).model_fields
+        known = keys_of(model_at(tuple(parents)))
         hint = did_you_mean(str(word), known) or f"; the keys here are {', '.join(known)}"
         return Problem(entry.place, key_text(path), f"unknown key{hint}")
     if first["type"] == "missing":
@@ -165,7 +166,7 @@ def model_at(path: KeyPath) -> type[BaseModel]:
     model: type[BaseModel] = Config
     parts = iter(path)
     for part in parts:
-        annotation = model.model_fields[str(part)].annotation
+        annotation = keys_of(model)[str(part)].annotation
         model = model_in(annotation) or model
         if get_origin(annotation) in (dict, tuple):
             # The name of a backend, or an index: it stays in the annotation.

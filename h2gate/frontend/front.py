@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from ipaddress import IPv6Address
 from typing import Protocol
 
 from h2gate.config.model import Limits, Timeouts
@@ -14,6 +16,10 @@ from h2gate.protocol.contract import Http1ServerEngine, Http2ServerEngine
 
 # One call of an engine frames this much at most; more than one of these never waits in a transport.
 FLUSH_BYTES = 65_536
+# What clients make the gate say is said this often at most.
+WARN_SECONDS = 60.0
+
+_log = logging.getLogger("h2gate")
 
 
 class Session(Protocol):
@@ -35,7 +41,11 @@ class Front:
     """Sessions add themselves to `sessions` and take themselves out when they are closed."""
 
     __slots__ = (
+        "_admitted",
         "_count",
+        "_per_address",
+        "_waiting",
+        "_warned",
         "deadlines",
         "flush_queue",
         "handler",
@@ -71,6 +81,13 @@ class Front:
         self.sessions: set[Session] = set()
         self._count = count
         self.is_draining = False
+        # With limits.connections_per_address: what each session counts as, and how many there are of each.
+        self._admitted: dict[Session, str] = {}
+        self._per_address: dict[str, int] = {}
+        # Who accepts again when there is room.
+        self._waiting: list[Callable[[], None]] = []
+        # When each kind of warning was given, and how many were left out since.
+        self._warned: dict[str, tuple[float, int]] = {}
 
     def opened(self, session: Session) -> None:
         self.sessions.add(session)
@@ -80,10 +97,60 @@ class Front:
         """The same connection goes on under another protocol."""
         self.sessions.discard(session)
         self.sessions.add(by)
+        if session in self._admitted:
+            self._admitted[by] = self._admitted.pop(session)
 
     def closed(self, session: Session) -> None:
         self.sessions.discard(session)
         self._count(len(self.sessions))
+        address = self._admitted.pop(session, None)
+        if address is not None:
+            left = self._per_address[address] - 1
+            if left:
+                self._per_address[address] = left
+            else:
+                del self._per_address[address]
+        if self._waiting and not self.is_full:
+            waiting, self._waiting = self._waiting, []
+            for resume in waiting:
+                resume()
+
+    # How many there may be
+
+    @property
+    def is_full(self) -> bool:
+        limit = self.limits.connections
+        return limit is not None and len(self.sessions) >= limit
+
+    def wait_for_room(self, resume: Callable[[], None]) -> None:
+        """Call `resume` once, when there is room for another connection."""
+        self._waiting.append(resume)
+        self.warn(f"limits.connections: {len(self.sessions)} are open: further clients wait")
+
+    def admit(self, session: Session) -> bool:
+        """Count the session, whose client is known now, for its address; return whether there may be one more of it."""
+        limit = self.limits.connections_per_address
+        if limit is None or not session.client.port:
+            return True
+        address = counted_as(session.client.address)
+        count = self._per_address.get(address, 0)
+        if count >= limit:
+            self.warn("limits.connections_per_address: closed one more", f" of {address}, which has {count} open")
+            return False
+        self._per_address[address] = count + 1
+        self._admitted[session] = address
+        return True
+
+    def warn(self, what: str, detail: str = "") -> None:
+        """Log a warning, the same one once in a minute: nobody must be able to fill the disk."""
+        kind = what.partition(":")[0]
+        at, left_out = self._warned.get(kind, (-WARN_SECONDS, 0))
+        now = self.deadlines.now
+        if now - at < WARN_SECONDS:
+            self._warned[kind] = at, left_out + 1
+            return
+        self._warned[kind] = now, 0
+        _log.warning("%s%s%s", what, detail, f" ({left_out} times more since the last such line)" if left_out else "")
 
     def drain(self, within: float = 0.0) -> None:
         self.is_draining = True
@@ -94,3 +161,13 @@ class Front:
         self.is_draining = True
         for session in list(self.sessions):
             session.shut_down()
+
+
+def counted_as(address: str) -> str:
+    """Return what connections of `address` are counted under: itself, in IPv6 its network of 64 bits.
+
+    That much is one customer's, who can use each of its addresses (RFC 6177, 2; RFC 8981).
+    """
+    if ":" not in address:
+        return address
+    return f"{IPv6Address(int(IPv6Address(address)) >> 64 << 64)}/64"

@@ -3,7 +3,7 @@
 Rule: there is at most one stream. Bytes of the next request wait in the engine until the response is out.
 HTTP/1.1 has no window: a body that nobody takes is held back by not reading, and a client that leaves
 meanwhile is noticed by the hangup watch. A client that closes its sending side is taken as gone, as everywhere
-in the field: nobody could tell it from one that left.
+in the field: nobody could tell it from one that left. In a tunnel (WebSocket) it is the orderly end of its direction.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ DISCARD_SECONDS = 2.0
 class Http1Stream:
     """One request on the connection."""
 
-    __slots__ = ("client", "has_long_body", "id", "session", "sink", "uncredited")
+    __slots__ = ("awaited", "client", "has_continued", "id", "session", "sink", "uncredited")
+
+    can_push = False
 
     def __init__(self, session: Http1Session, stream_id: int) -> None:
         self.session = session
@@ -45,20 +47,45 @@ class Http1Stream:
         self.id = stream_id
         # None before the handler has begun, and after it is done.
         self.sink: RequestSink | None = None
-        self.has_long_body = False
+        # Its head, if more than that was to come: a body, or the answer to the offer of a tunnel.
+        self.awaited: RequestHead | None = None
+        self.has_continued = False
         # Body bytes that were given to the sink and not credited yet.
         self.uncredited = 0
 
+    def push(self, head: RequestHead) -> None:
+        """There is no such thing in HTTP/1.1."""
+
     def send_interim(self, head: ResponseHead) -> None:
+        if head.status == 100:
+            self.has_continued = True
         self.session.engine.send_interim(self.id, head)
         self.session.mark()
 
     def send_head(self, head: ResponseHead, end_stream: bool) -> None:
-        if head.status >= 400 and self.has_long_body and not self.session.engine.request_complete:
-            # An error that does not wait for the body ends the connection, and says so (RFC 9110, 15.5.14).
-            self.session.engine.close_after_response()
-        self.session.engine.send_head(self.id, head, end_stream)
-        self.session.mark()
+        session = self.session
+        if (
+            self.awaited is not None
+            and not session.engine.request_complete
+            and self._gives_up(self.awaited, head.status)
+        ):
+            session.engine.close_after_response()
+        session.engine.send_head(self.id, head, end_stream)
+        if head.status == 101 and self.awaited is not None and self.awaited.protocol and session.stream is self:
+            session.open_tunnel()
+        session.mark()
+
+    def _gives_up(self, request: RequestHead, status: int) -> bool:
+        """Whether a response before the body's end ends the connection, and says so."""
+        if request.protocol:
+            return False
+        # Nobody knows whether a client that waits for 100 sends its body now or never, and what comes next must not be
+        # taken for the wrong one (RFC 9110, 10.1.1; "0.CL").
+        if not self.has_continued and any(name == b"expect" for name, _ in request.fields):
+            return True
+        # An error that does not wait for a long body (RFC 9110, 15.5.14).
+        length = request.content_length
+        return status >= 400 and (length is None or length > DISCARD_BYTES)
 
     def send_data(self, data: bytes, end_stream: bool) -> None:
         self.session.engine.send_data(self.id, data, end_stream)
@@ -81,7 +108,7 @@ class Http1Stream:
 
 
 class Http1Session(ClientSession):
-    __slots__ = ("_discarded", "_has_begun_head", "_is_closed", "_is_first", "_wait", "engine", "stream")
+    __slots__ = ("_discarded", "_has_begun_head", "_is_closed", "_is_first", "_is_opening", "_wait", "engine", "stream")
 
     def __init__(self, front: Front, transport: Transport, client: Client) -> None:
         super().__init__(front, transport, client)
@@ -90,6 +117,8 @@ class Http1Session(ClientSession):
         self._has_begun_head = False
         self._is_first = True
         self._is_closed = False
+        # The response was 101, and what waited behind the request has not been passed on yet.
+        self._is_opening = False
         # Bytes dropped of the rest of an answered request; None: no such rest is awaited.
         self._discarded: int | None = None
         # For the next request's head. What it finds under way when it expires is none of its business, so that it need
@@ -132,8 +161,8 @@ class Http1Session(ClientSession):
             match event:
                 case RequestReceived():
                     stream = self._begin(event.stream_id)
-                    length = event.head.content_length
-                    stream.has_long_body = not event.end_stream and (length is None or length > DISCARD_BYTES)
+                    if not event.end_stream:
+                        stream.awaited = event.head
                     stream.sink = self.front.handler.begin(stream, event.head, event.end_stream)
                 case DataReceived():
                     self._data(event)
@@ -179,6 +208,24 @@ class Http1Session(ClientSession):
             # The body broke: the exchange answers if nothing went out yet.
             self.stream.sink.on_request_broken(failure)
 
+    # A tunnel
+
+    def open_tunnel(self) -> None:
+        """What follows in both directions is the tunnel's; what waited is passed on once the response is on its way."""
+        self._is_opening = True
+        self.transport.allow_half_close(self._client_ended)
+
+    def _pass_waiting(self) -> None:
+        self._is_opening = False
+        self._handle(self.engine.take_tunnelled())
+
+    def _client_ended(self) -> None:
+        """The client's direction is over, as by END_STREAM (RFC 8441, 5); the backend's goes on."""
+        if self._is_opening:
+            self._pass_waiting()
+        if self.stream is not None and self.stream.sink is not None:
+            self.stream.sink.on_request_data(b"", 0, True)
+
     # Reading no more than the exchange takes
 
     def adjust_reading(self) -> None:
@@ -207,6 +254,8 @@ class Http1Session(ClientSession):
             self._lost(Failure(Reason.INTERNAL, "the response's length was wrong"))
         elif stream is not None and self._discarded is None and self.engine.response_complete:
             self._answered(stream)
+        elif self._is_opening:
+            self._pass_waiting()
 
     def _answered(self, stream: Http1Stream) -> None:
         engine = self.engine

@@ -6,6 +6,7 @@ credited by then goes back to the connection's window, which all streams share.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ from h2gate.frontend.front import Front
 from h2gate.frontend.session import ClientSession
 from h2gate.frontend.session_state import SESSION, SessionEvent, SessionState
 from h2gate.net.deadlines import Deadline
+from h2gate.net.token_bucket import TokenBucket
 from h2gate.net.transport import Transport
 from h2gate.protocol.events import (
     ConnectionFailed,
@@ -24,12 +26,15 @@ from h2gate.protocol.events import (
     Fields,
     GoAwayReceived,
     PingAcked,
+    RequestHead,
     RequestReceived,
     RequestRejected,
     ResponseHead,
     StreamReset,
     TrailersReceived,
 )
+
+_log = logging.getLogger("h2gate")
 
 # The answer to this PING has seen our last call.
 LAST_CALL_PING = b"lastcall"
@@ -41,12 +46,17 @@ BUSY_SECONDS = 1.0
 # that ends with its head leaves the engine's count of streams at once: a client that takes none could make us hold any
 # number. One that waits for its answers never gets there.
 UNSENT_FACTOR = 2
+# Streams that the client makes us reset: malformed requests, frames that break a stream (CVE-2025-8671). So many at
+# once, and in a minute; who errs more often does not err.
+OWN_RESETS = 100
+# What a session remembers of what it has pushed: a page and all that it needs.
+PUSH_MEMORY = 256
 
 
 class Http2Stream:
     """One request of the session."""
 
-    __slots__ = ("client", "id", "is_answered", "is_received", "moved_at", "session", "sink", "uncredited")
+    __slots__ = ("client", "id", "is_answered", "is_received", "is_tunnel", "moved_at", "session", "sink", "uncredited")
 
     def __init__(self, session: Http2Session, stream_id: int, is_received: bool) -> None:
         self.session = session
@@ -54,17 +64,28 @@ class Http2Stream:
         self.id = stream_id
         self.sink: RequestSink | None = None
         self.is_received = is_received
+        # Each direction has an end of its own (RFC 8441, 5): that of the response does not end the request.
+        self.is_tunnel = False
         # The response's end has been given to the engine.
         self.is_answered = False
         self.uncredited = 0
         # When the response last moved: for the client that keeps the stream's window shut.
         self.moved_at = 0.0
 
+    @property
+    def can_push(self) -> bool:
+        return self.session.can_push(self)
+
+    def push(self, head: RequestHead) -> None:
+        self.session.push(self, head)
+
     def send_interim(self, head: ResponseHead) -> None:
         self.session.engine.send_interim(self.id, head)
         self.session.mark()
 
     def send_head(self, head: ResponseHead, end_stream: bool) -> None:
+        if self.is_tunnel and head.status >= 300:
+            self.is_tunnel = False
         self.session.engine.send_head(self.id, head, end_stream)
         self._sent(end_stream)
 
@@ -108,7 +129,10 @@ class Http2Session(ClientSession):
         "_idle",
         "_is_leaving",
         "_last_call",
+        "_own_resets",
+        "_pushed",
         "_quiet_since",
+        "_resets",
         "_stalls",
         "ending",
         "engine",
@@ -130,6 +154,10 @@ class Http2Session(ClientSession):
         self._call_at_latest = 0.0
         self._quiet_since = 0.0
         self._stalls = Deadline(self._check_windows)
+        # Made by the first of each kind: most sessions have none.
+        self._resets: TokenBucket | None = None
+        self._own_resets: TokenBucket | None = None
+        self._pushed: dict[tuple[bytes, bytes], None] | None = None
         front.deadlines.arm(self._idle, front.timeouts.request_head)
         self.mark()
 
@@ -156,12 +184,14 @@ class Http2Session(ClientSession):
     def _handle(self, events: list[Event]) -> None:
         for event in events:
             handler = _HANDLERS.get(type(event))
-            if handler is not None:
-                handler(self, event)
+            if handler is not None and handler(self, event):
+                return
         self.mark()
 
     def _request(self, event: RequestReceived) -> None:
         stream = self._begin(event.stream_id, event.end_stream)
+        if event.head.protocol:
+            stream.is_tunnel = True
         stream.sink = self.front.handler.begin(stream, event.head, event.end_stream)
 
     def _rejected(self, event: RequestRejected) -> None:
@@ -203,13 +233,20 @@ class Http2Session(ClientSession):
             stream.is_received = True
         stream.sink.on_request_data(event.data, event.credit, event.end_stream)
 
-    def _reset_received(self, event: StreamReset) -> None:
+    def _reset_received(self, event: StreamReset) -> bool:
         stream = self.streams.get(event.stream_id)
-        if stream is None:
-            if not event.by_peer:
+        if not event.by_peer:
+            if stream is None:
                 # A request that the engine did not pass on: there is no exchange whose log line could say so.
                 self.say(f"malformed request: {event.detail}")
-            return
+            if not self._may_make_us_reset():
+                return self._calm_down(f"{OWN_RESETS} broken streams, the last by: {event.detail}")
+        if stream is None:
+            return False
+        # Who cancels what we have pushed does us a service.
+        if event.by_peer and not stream.is_answered and stream.id % 2 and not self._may_reset():
+            limits = self.front.limits
+            return self._calm_down(f"{limits.reset_burst} cancelled requests, and {limits.reset_rate} each second")
         sink = stream.sink
         self._forget(stream)
         if sink is not None:
@@ -218,11 +255,69 @@ class Http2Session(ClientSession):
             else:
                 failure = Failure(Reason.CLIENT_PROTOCOL, event.detail)
             sink.on_client_gone(failure)
+        return False
 
     def _connection_failed(self, event: ConnectionFailed) -> None:
-        self.say(f"HTTP/2 connection ended by {event.code.name}: {event.detail}")
+        self._give_up(event.code, event.reason, event.detail)
+
+    def _give_up(self, code: ErrorCode, reason: Reason, detail: str) -> None:
+        _log.info("client %s: HTTP/2 connection ended by %s: %s", self.client.name, code.name, detail)
         self.write_out(self.engine)
-        self._lost(Failure(event.reason, event.detail), politely=True)
+        self._lost(Failure(reason, detail), politely=True)
+
+    # Resets. A stream that is reset is cancelled at the backend in the same turn of the loop, so that no more of them
+    # run there than may be open; what remains is the work of beginning and ending them (CVE-2023-44487).
+
+    def _may_reset(self) -> bool:
+        now = self.front.deadlines.now
+        if self._resets is None:
+            self._resets = TokenBucket(self.front.limits.reset_burst, self.front.limits.reset_rate, now)
+        return self._resets.take(now)
+
+    def _may_make_us_reset(self) -> bool:
+        now = self.front.deadlines.now
+        if self._own_resets is None:
+            self._own_resets = TokenBucket(OWN_RESETS, OWN_RESETS / 60, now)
+        return self._own_resets.take(now)
+
+    def _calm_down(self, detail: str) -> bool:
+        self.engine.goaway(self.engine.last_peer_stream_id, ErrorCode.ENHANCE_YOUR_CALM)
+        self._give_up(ErrorCode.ENHANCE_YOUR_CALM, Reason.CLIENT_PROTOCOL, detail)
+        return True
+
+    # Pushing
+
+    def can_push(self, stream: Http2Stream) -> bool:
+        # RFC 9113, 6.6: only on streams that the client opened, and before the end of what is sent on them.
+        return (
+            self.engine.can_push
+            and self.state is SessionState.SERVING
+            and stream.id % 2 == 1
+            and not stream.is_answered
+            and self.streams.get(stream.id) is stream
+            # A backend may name any number.
+            and len(self.streams) < self.front.limits.streams
+        )
+
+    def push(self, stream: Http2Stream, head: RequestHead) -> None:
+        """Promise the response of `head` beside that of `stream`, and begin its exchange: it is a request as any other.
+
+        What was pushed once the client has, or did not want (it cancels those); so it is not pushed again.
+        """
+        if self._pushed is None:
+            self._pushed = {}
+        name = (head.authority, head.path)
+        if name in self._pushed or not self.can_push(stream):
+            return
+        promised = self.engine.push(stream.id, head)
+        if not promised:
+            return
+        self._pushed[name] = None
+        if len(self._pushed) > PUSH_MEMORY:
+            del self._pushed[next(iter(self._pushed))]
+        self.mark()
+        pushed = self._begin(promised, is_received=True)
+        pushed.sink = self.front.handler.begin(pushed, head, True)
 
     # Writing, and what follows a response
 
@@ -253,7 +348,8 @@ class Http2Session(ClientSession):
         for stream in ending:
             if self.streams.get(stream.id) is not stream:
                 continue
-            if self.engine.queued(stream.id):
+            if self.engine.queued(stream.id) or (stream.is_tunnel and not stream.is_received):
+                # A tunnel waits for the client's end, or for the exchange, which has a deadline for that.
                 self.ending.append(stream)
                 continue
             if not stream.is_received:
@@ -390,7 +486,8 @@ class Http2Session(ClientSession):
             self._lost(Failure(Reason.DRAINING), politely=True)
 
 
-_HANDLERS: dict[type, Callable[[Http2Session, Any], None]] = {
+# What returns true has ended the session: the events behind it are nobody's.
+_HANDLERS: dict[type, Callable[[Http2Session, Any], bool | None]] = {
     RequestReceived: Http2Session._request,
     RequestRejected: Http2Session._rejected,
     DataReceived: Http2Session._data,

@@ -30,10 +30,11 @@ class HangupWatch:
     def __len__(self) -> int:
         return len(self._left)
 
-    def add(self, fd: int, left: Callable[[], None]) -> None:
-        """Call `left` once when the peer of socket `fd` has closed its side, or was reset."""
+    def add(self, fd: int, left: Callable[[], None], *, resets_only: bool = False) -> None:
+        """Call `left` once when the peer of socket `fd` has closed its side, or was reset; or only then."""
         if fd not in self._left:
-            self._epoll.register(fd, select.EPOLLRDHUP)
+            # EPOLLERR and EPOLLHUP are always asked for: epoll_ctl(2).
+            self._epoll.register(fd, 0 if resets_only else select.EPOLLRDHUP)
         self._left[fd] = left
 
     def remove(self, fd: int) -> None:

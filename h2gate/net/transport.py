@@ -19,6 +19,7 @@ import ssl
 import struct
 import termios
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from h2gate.net.deadlines import Deadline
@@ -44,6 +45,10 @@ LINGER_SECONDS = 2.0
 LINGER_MAX_SECONDS = 5.0
 # What `on_end` says when the error was ours and not the peer's.
 INTERNAL_ERROR = "internal error"
+_HTTP_ON_TLS = (
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: 31\r\n\r\nthis port speaks TLS: https://\n"
+)
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 _log = logging.getLogger("h2gate")
@@ -57,8 +62,9 @@ class Owner(Protocol):
     def on_end(self, error: str) -> None:
         """The peer is gone: `error` says how; empty for an orderly end, also of its sending side only.
 
-        Called once, for the last time. The socket is closed after it; `abort` in it makes that a reset, so that a
-        peer that closed only its side does not take a message that breaks off for a whole one.
+        The latter but for `Transport.allow_half_close`. Called once, for the last time. The socket is closed after it;
+        `abort` in it makes that a reset, so that a peer that closed only its side does not take a message that breaks
+        off for a whole one.
         """
 
     def on_writable(self) -> None: ...
@@ -71,7 +77,9 @@ class Transport:
     __slots__ = (
         "_accepts",
         "_had_no_room",
+        "_half_closed",
         "_has_peer_ended",
+        "_is_half_closed",
         "_is_paused",
         "_linger",
         "_linger_taken",
@@ -101,6 +109,9 @@ class Transport:
         # Reading
         self._read_watcher = reactor.loop.io(sock.fileno(), READ_EVENT)
         self._is_paused = False
+        # Who is told that the peer closed its side only; None: such a peer is gone.
+        self._half_closed: Callable[[], None] | None = None
+        self._is_half_closed = False
         self._read_bytes = READ_BYTES
         self.bytes_in = 0
         # Writing
@@ -130,20 +141,42 @@ class Transport:
     def change_owner(self, owner: Owner) -> None:
         self._owner = owner
 
+    def secure(self, tls: TlsLayer, data: bytes) -> None:
+        """Speak TLS from here on: what came so far was before it, but for `data`, its first bytes. For `on_bytes`."""
+        self._tls = tls
+        if data:
+            self._take_ciphertext(tls, data)
+
     # Reading
 
     def pause(self) -> None:
-        """Stop reading; a peer that leaves meanwhile is still noticed, and what it sent before is lost."""
-        if not self._is_paused and not self.is_closed and not self.is_finishing:
+        """Stop reading; a peer that leaves meanwhile is still noticed, and what it sent before is lost.
+
+        With `allow_half_close` that is one that resets: whoever only closed its side is heard to the end.
+        """
+        if not self._is_paused and not self.is_closed and not self.is_finishing and not self._is_half_closed:
             self._is_paused = True
             self._read_watcher.stop()
-            self._reactor.hangups.add(self._socket.fileno(), self._hung_up)
+            self._watch_hangup()
 
     def resume(self) -> None:
         if self._is_paused and not self.is_closed:
             self._is_paused = False
             self._reactor.hangups.remove(self._socket.fileno())
             self._read_watcher.start(self._readable)
+
+    def allow_half_close(self, half_closed: Callable[[], None]) -> None:
+        """Let the peer close its side only: `half_closed` is called once, behind its last bytes, and writing goes on.
+
+        In TLS that is close_notify: an end of TCP alone may be anybody's (RFC 8446, 6.1), and is as always.
+        """
+        if self.is_closed or self.is_finishing:
+            return
+        was_paused = self._is_paused
+        self.resume()
+        self._half_closed = half_closed
+        if was_paused:
+            self.pause()
 
     def _readable(self) -> None:
         self._reactor.deadlines.refresh()
@@ -171,7 +204,8 @@ class Transport:
                 self.bytes_in += len(data)
                 self._owner.on_bytes(data)
             else:
-                self._lost("")
+                self._has_peer_ended = True
+                self._ended()
         except Exception:
             self.fail()
 
@@ -206,6 +240,8 @@ class Transport:
             self._owner.on_bytes(plaintext)
         if is_over and self.is_finishing:
             self._discard(b"")
+        elif is_over and tls.is_ended:
+            self._ended()
         elif is_over:
             self._lost("")
 
@@ -217,14 +253,31 @@ class Transport:
             except Exception:
                 self.fail()
 
+    def _ended(self) -> None:
+        """The peer has closed its side."""
+        if self._half_closed is None:
+            self._lost("")
+        elif not self.is_closed and not self._is_half_closed:
+            self.resume()
+            self._is_half_closed = True
+            # An end is readable for ever.
+            self._read_watcher.stop()
+            self._watch_hangup()
+            self._half_closed()
+
+    def _watch_hangup(self) -> None:
+        self._reactor.hangups.add(self._socket.fileno(), self._hung_up, resets_only=self._half_closed is not None)
+
     def _refuse(self, tls: TlsLayer, error: ssl.SSLError) -> None:
         """End a connection whose TLS the peer broke; the alert says why (RFC 8446, 6.2)."""
-        self._send(tls.ciphertext())
+        alert = tls.ciphertext()
+        # OpenSSL has no alert for that, and the peer could not read it.
+        self._send(_HTTP_ON_TLS if error.reason == "HTTP_REQUEST" else alert)
         self._lost(f"TLS: {describe_tls_error(error)}")
 
     def _hung_up(self) -> None:
         self._reactor.deadlines.refresh()
-        self._is_paused = False  # the watch has forgotten the socket
+        self._is_paused = self._is_half_closed = False  # the watch has forgotten the socket
         self._lost("")
 
     # Writing
@@ -336,8 +389,13 @@ class Transport:
         if self._tls is not None and self._tls.is_established:
             self._send(self._tls.close_notify())
         self.resume()
+        if self._is_half_closed:
+            self._is_half_closed = False
+            self._reactor.hangups.remove(self._socket.fileno())
+            if not self._has_peer_ended:
+                self._read_watcher.start(self._readable)
         self.is_finishing = True
-        self._owner = None
+        self._owner = self._half_closed = None
         self._linger = Deadline(self._linger_over)
         # After a failed write nothing is left to send, and the hub will close.
         if self._accepts:
@@ -428,7 +486,7 @@ class Transport:
         self.is_closed = True
         self._accepts = False
         self._reactor.open_transports -= 1
-        if self._is_paused:
+        if self._is_paused or self._is_half_closed:
             self._reactor.hangups.remove(self._socket.fileno())
         for watcher in (self._read_watcher, self._write_watcher):
             if watcher is not None:
@@ -437,7 +495,7 @@ class Transport:
         if self._linger is not None:
             self._reactor.deadlines.cancel(self._linger)
         # No cycles are left behind: the collector runs rarely in a worker.
-        self._linger = self._owner = None
+        self._linger = self._owner = self._half_closed = None
         self._outgoing.clear()
         self.pending = 0
 
@@ -451,6 +509,16 @@ class Transport:
         reader on a fast path is a megabyte and can take minutes.
         """
         return self._sent - (0 if self.is_closed else unacknowledged(self._socket))
+
+    @property
+    def local_port(self) -> int | None:
+        """The port on this side, None on a unix socket."""
+        name = self._socket.getsockname()
+        return name[1] if isinstance(name, tuple) else None
+
+    @property
+    def tls(self) -> TlsLayer | None:
+        return self._tls
 
     @property
     def tls_version(self) -> str | None:

@@ -31,7 +31,8 @@ class Http2Settings:
     A head beyond `header_list` (RFC 9113, 6.5.2: names, values and 32 bytes each) or `fields` is a
     RequestRejected HEAD_TOO_LARGE for a server and a stream error for a client; one far beyond it
     (4 x while it arrives) is a connection error. `max_streams` is announced by a server; streams
-    beyond it get REFUSED_STREAM and no event. `continuations` frames at most carry one head.
+    beyond it get REFUSED_STREAM and no event. `continuations` frames at most carry one head. `enable_connect`: a server
+    announces and takes extended CONNECT (RFC 8441); without it a request with `:protocol` is malformed.
     """
 
     max_streams: int = 100
@@ -40,6 +41,7 @@ class Http2Settings:
     header_list: int = 32_768
     fields: int = 100
     continuations: int = 8
+    enable_connect: bool = False
 
 
 class Http2Engine(Protocol):
@@ -92,12 +94,24 @@ class Http2ServerEngine(Http2Engine, Protocol):
 
     def send_head(self, stream_id: int, head: ResponseHead, end_stream: bool) -> None: ...
 
+    @property
+    def can_push(self) -> bool:
+        """Whether the client takes one more pushed stream now: its ENABLE_PUSH and MAX_CONCURRENT_STREAMS, no GOAWAY."""
+
+    def push(self, stream_id: int, head: RequestHead) -> int:
+        """Queue PUSH_PROMISE on the client's open stream; return the promised id, 0 if it cannot be (RFC 9113, 8.4).
+
+        The promised stream is then answered as any other: `send_head`, `send_data`... The client may reset it.
+        """
+
 
 class Http2ClientEngine(Http2Engine, Protocol):
     """The backend connection's side. Preface, SETTINGS (ENABLE_PUSH=0) are queued from the start."""
 
     def open_stream(self, head: RequestHead, end_stream: bool) -> int:
-        """Queue HEADERS and return the new stream's id. The caller has checked the limits."""
+        """Queue HEADERS and return the new stream's id. The caller has checked the limits.
+
+        With `head.protocol` it is an extended CONNECT, to peers that take it (RFC 8441, 4)."""
 
     @property
     def ids_left(self) -> int:
@@ -118,12 +132,20 @@ class Http1ServerEngine(Protocol):
 
     One request at a time: bytes behind it wait (pipelining) until `next_request`. `data_to_send`
     and `take_framed` work as in HTTP/2.
+
+    A GET with `Connection: upgrade`, `Upgrade: websocket` and no body comes with `head.protocol` and without
+    `end_stream`. A head of 101 makes the connection a tunnel: the engine writes Connection and Upgrade itself, what
+    waited comes by `take_tunnelled`, all further bytes are DataReceived as they are, and so is what is sent; the end of
+    what is sent ends the connection. Any other final head answers it as the request without body that it is.
     """
 
     def receive(self, data: bytes) -> list[Event]: ...
 
     def next_request(self) -> list[Event]:
         """Start over after a finished exchange; returns events of bytes that waited."""
+
+    def take_tunnelled(self) -> list[Event]:
+        """Return events of the bytes that waited for the tunnel to open; call it once, behind the 101."""
 
     def data_to_send(self, limit: int) -> bytes: ...
 

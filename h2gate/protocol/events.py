@@ -23,7 +23,8 @@ class RequestHead:
 
     `path` is the request-target in origin form with its query, or `*`. `authority` is empty when an
     HTTP/1.0 client sent none. `version` is `HTTP/1.0`, `HTTP/1.1` or `HTTP/2.0`. `content_length` is what the
-    message declared, None if nothing. `target` is the request-target as the client wrote it, for the log.
+    message declared, None if nothing. `target` is the request-target as the client wrote it, for the log. `protocol` asks
+    for a tunnel: `:protocol` of an extended CONNECT (RFC 8441), or `websocket` of an HTTP/1.1 Upgrade; else empty.
     """
 
     method: bytes
@@ -34,6 +35,7 @@ class RequestHead:
     version: bytes = b"HTTP/2.0"
     content_length: int | None = None
     target: bytes = b""
+    protocol: bytes = b""
 
 
 @dataclass(slots=True)
@@ -112,9 +114,13 @@ class StreamReset:
 
 @dataclass(slots=True)
 class SettingsReceived:
-    """The peer's SETTINGS arrived (the first, or new ones): `max_streams` is what it allows us now."""
+    """The peer's SETTINGS arrived (the first, or new ones): `max_streams` is what it allows us now.
+
+    `connect_protocol`: it takes extended CONNECT (SETTINGS_ENABLE_CONNECT_PROTOCOL, RFC 8441, 3).
+    """
 
     max_streams: int
+    connect_protocol: bool = False
 
 
 @dataclass(slots=True)

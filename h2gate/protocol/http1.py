@@ -9,13 +9,14 @@ behind it is looked at until both are over and `next_request` is called.
 
 The native make, `http1_native.pyx`, is its typed copy: what is changed here is changed there.
 
-"Upgrade: h2c" and "Expect: 100-continue" are fields like others here: the first is not served (RFC 9113, 3.1), the
-second is the backend's to answer.
+A WebSocket's request is offered to the owner: the octets behind it wait for the answer, which makes them the tunnel's
+or the next request. Any other `Upgrade`, "h2c" (RFC 9113, 3.1) among them, is a field like others, and so is
+"Expect: 100-continue", which is the backend's to answer.
 """
 
 from __future__ import annotations
 
-from h2gate.errors import ErrorCode, Reason
+from h2gate.errors import ErrorCode
 from h2gate.protocol.contract import Http1ServerEngine, Http1Settings
 from h2gate.protocol.events import (
     ConnectionFailed,
@@ -75,8 +76,13 @@ class Http1Engine:
             return self._read_body(data)
         if self._reading is Reading.HEAD:
             return self._read_head(self._input.take_whole_head(data))
+        if self._reading is Reading.TUNNEL:
+            return self._tunnelled(data)
         self._input.append(data)
         return []
+
+    def take_tunnelled(self) -> list[Event]:
+        return self._tunnelled(b"") if self._reading is Reading.TUNNEL else []
 
     def next_request(self) -> list[Event]:
         if not (self.request_complete and self.response_complete and self.keeps_alive):
@@ -123,11 +129,15 @@ class Http1Engine:
             return [self._fail(fault, head)]
         self._begin(request)
         has_body = request.body is not None
+        if request.head.protocol:
+            self._reading = READING.next(self._reading, Read.UPGRADE)
+            return [RequestReceived(self.current_stream, request.head, False)]
         self._reading = READING.next(self._reading, Read.HEAD_WITH_BODY if has_body else Read.WHOLE_REQUEST)
+        refusal = request.refusal
         events: list[Event] = [
-            RequestRejected(self.current_stream, Reason.BAD_REQUEST, request.refusal, request.head)
-            if request.refusal
-            else RequestReceived(self.current_stream, request.head, not has_body)
+            RequestReceived(self.current_stream, request.head, not has_body)
+            if refusal is None
+            else RequestRejected(self.current_stream, refusal.reason, refusal.detail, request.head)
         ]
         if has_body:
             rest = self._input.take_rest()
@@ -150,7 +160,7 @@ class Http1Engine:
                 self._input.append(rest)
         except Fault as fault:
             failure.append(self._fail(fault))
-        if request.refusal:
+        if request.refusal is not None:
             return failure
         trailers = request.body.trailers
         events: list[Event] = []
@@ -161,6 +171,12 @@ class Http1Engine:
         if trailers:
             events.append(TrailersReceived(self.current_stream, trailers))
         return events + failure
+
+    def _tunnelled(self, data: bytes) -> list[Event]:
+        """Return what came through the tunnel: what waited for it to open, and `data`."""
+        if len(self._input):
+            data = self._input.take_rest() + data
+        return [DataReceived(self.current_stream, data, len(data), False)] if data else []
 
     def _begin(self, request: Request | None) -> None:
         """Begin the next exchange; None if its head could not be read."""
@@ -187,8 +203,22 @@ class Http1Engine:
             self._response.interim(head)
 
     def send_head(self, stream_id: int, head: ResponseHead, end_stream: bool) -> None:
-        if stream_id == self.current_stream:
+        if stream_id != self.current_stream:
+            return
+        if self._reading is Reading.OFFERED:
+            self._answer_offer(head, end_stream)
+        else:
             self._response.head(head, end_stream, self.keeps_alive)
+
+    def _answer_offer(self, head: ResponseHead, end_stream: bool) -> None:
+        if self._response.has_head:
+            return  # broken by an interim one
+        if head.status == 101 and self._response.switch(head, end_stream):
+            self._reading = READING.next(self._reading, Read.SWITCHED)
+        else:
+            self._response.head(head, end_stream, self.keeps_alive)
+            if self._response.has_head:
+                self._reading = READING.next(self._reading, Read.DECLINED)
 
     def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
         if stream_id == self.current_stream:

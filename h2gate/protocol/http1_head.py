@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import h11
 
-from h2gate.errors import Reason
+from h2gate.errors import Failure, Reason
 from h2gate.protocol.contract import Http1Settings
 from h2gate.protocol.events import Fields, RequestHead
-from h2gate.protocol.fields import Malformed, is_authority, is_path, parse_content_length
+from h2gate.protocol.fields import Malformed, is_authority, is_path, is_token, parse_content_length
 from h2gate.protocol.http1_body import ChunkedReader, LengthReader
 from h2gate.protocol.http1_input import Fault
 
@@ -23,20 +23,29 @@ _CONTENT_LENGTH_LINE = re.compile(rb"\r\ncontent-length:[ \t]*([^\r]*)")
 # RFC 9112, 3.2.2. The authority is checked apart.
 _ABSOLUTE_FORM = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?]*)(.*)")
 _DEFAULT_PORT = {b"http": b":80", b"https": b":443"}
+_TRANSFER_ENCODING_LINE = re.compile(rb"\r\ntransfer-encoding:([^\r]*)")
+
+KNOWN_EXPECTATIONS = frozenset({b"100-continue", b""})
+"""What a request may expect (RFC 9110, 10.1.1); an empty item is none (RFC 9110, 5.6.1)."""
+
+# Why well-framed requests are not passed on.
+UNKNOWN_EXPECTATION = Failure(Reason.EXPECTATION_FAILED, "expectation other than 100-continue")
+_CONNECT = Failure(Reason.BAD_REQUEST, "CONNECT is not served")
+_OTHER_SCHEME = Failure(Reason.BAD_REQUEST, "request-target with another scheme than the connection's")
 
 
 @dataclass(slots=True)
 class Request:
     """A head and what it says about its body and its connection.
 
-    `body` is None if there is none. `refusal`, if not empty, is why a well-framed request must not be passed on.
+    `body` is None if there is none. `refusal`, if there is one, is why a well-framed request must not be passed on.
     """
 
     head: RequestHead
     body: LengthReader | ChunkedReader | None
     keeps_alive: bool
     accepts_trailers: bool
-    refusal: str
+    refusal: Failure | None
 
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e]+)(?: (HTTP/[0-9]\.[0-9]))?")
@@ -64,7 +73,8 @@ def parse_head(data: bytes, scheme: bytes, settings: Http1Settings) -> Request:
         event = parser.next_event()
     except h11.RemoteProtocolError as error:
         # What is left for h11 to refuse: lengths, codings, the number of Hosts.
-        raise Fault(Reason.BAD_REQUEST, str(error)[:200]) from None
+        reason = Reason.UNKNOWN_CODING if _has_unknown_coding(data) else Reason.BAD_REQUEST
+        raise Fault(reason, str(error)[:200]) from None
     assert isinstance(event, h11.Request)  # a whole head makes a request or an error
     try:
         return _digest(event, data, scheme, settings)
@@ -72,11 +82,31 @@ def parse_head(data: bytes, scheme: bytes, settings: Http1Settings) -> Request:
         raise Fault(Reason.BAD_REQUEST, str(error)) from None
 
 
+def _has_unknown_coding(data: bytes) -> bool:
+    """Whether a refused head is one of a body that is chunked in the end and coded by something else before.
+
+    RFC 9112, 6.1: that is for 501. Where `chunked` is not the last, or there is a length, the end of the body is in
+    doubt (RFC 9112, 6.3).
+    """
+    lower = data.lower()
+    items = b",".join(_TRANSFER_ENCODING_LINE.findall(lower)).split(b",")
+    codings = [item.partition(b";")[0].strip(b" \t") for item in items]
+    return (
+        len(codings) > 1
+        and codings[-1] == b"chunked"
+        and codings.count(b"chunked") == 1
+        and all(map(is_token, codings))
+        and b"\r\ncontent-length:" not in lower
+        and not lower.partition(b"\r\n")[0].endswith(b"1.0")
+    )
+
+
 def _digest(event: h11.Request, data: bytes, scheme: bytes, settings: Http1Settings) -> Request:
     host: bytes | None = None
     length: int | None = None
-    is_chunked = accepts_trailers = False
+    is_chunked = accepts_trailers = expects_more = False
     options: set[bytes] = set()
+    upgrades: list[bytes] = []
     fields: Fields = []
     for name, value in event.headers:
         if name == b"host":
@@ -96,6 +126,10 @@ def _digest(event: h11.Request, data: bytes, scheme: bytes, settings: Http1Setti
             options |= list_items(value)
         elif name == b"te":
             accepts_trailers = accepts_trailers or b"trailers" in list_items(value)
+        elif name == b"upgrade":
+            upgrades.append(value.lower())
+        elif name == b"expect":
+            expects_more = expects_more or not list_items(value) <= KNOWN_EXPECTATIONS
         fields.append((name, value))
     is_http10 = event.http_version == b"1.0"
     if is_chunked and length is not None:
@@ -108,6 +142,16 @@ def _digest(event: h11.Request, data: bytes, scheme: bytes, settings: Http1Setti
     elif length:
         body = LengthReader(length)
     authority, path, refusal = resolve(event.method, event.target, host, scheme)
+    if refusal is None and expects_more and not is_http10:
+        refusal = UNKNOWN_EXPECTATION
+    is_upgrade = (
+        upgrades == [b"websocket"]
+        and b"upgrade" in options
+        and event.method == b"GET"
+        and not is_http10
+        and body is None
+        and refusal is None
+    )
     return Request(
         head=RequestHead(
             event.method,
@@ -118,6 +162,7 @@ def _digest(event: h11.Request, data: bytes, scheme: bytes, settings: Http1Setti
             b"HTTP/1.0" if is_http10 else b"HTTP/1.1",
             length,
             event.target,
+            b"websocket" if is_upgrade else b"",
         ),
         body=body,
         # What follows a CONNECT that we refuse may be the tunnel's first bytes, never a request.
@@ -129,7 +174,7 @@ def _digest(event: h11.Request, data: bytes, scheme: bytes, settings: Http1Setti
     )
 
 
-def resolve(method: bytes, target: bytes, host: bytes | None, scheme: bytes) -> tuple[bytes, bytes, str]:
+def resolve(method: bytes, target: bytes, host: bytes | None, scheme: bytes) -> tuple[bytes, bytes, Failure | None]:
     """Return authority, path and refusal of a request-target (RFC 9112, 3.2 and 3.3).
 
     Raises Malformed.
@@ -140,13 +185,13 @@ def resolve(method: bytes, target: bytes, host: bytes | None, scheme: bytes) -> 
     if method == b"CONNECT":
         if not is_authority(target):
             raise Malformed("CONNECT with a target that is no authority")
-        return target, b"", "CONNECT is not served"
+        return target, b"", _CONNECT
     if target[0] == 0x2F or target == b"*":
         if not is_path(target):
             raise Malformed("bad request-target")
         if target == b"*" and method != b"OPTIONS":
             raise Malformed("`*` is a target for OPTIONS alone")
-        return authority, target, ""
+        return authority, target, None
     form = _ABSOLUTE_FORM.fullmatch(target)
     if form is None:
         raise Malformed("bad request-target")
@@ -162,8 +207,7 @@ def resolve(method: bytes, target: bytes, host: bytes | None, scheme: bytes) -> 
     # The target wins (RFC 9112, 3.2.2), but a Host that says otherwise is meant for somebody who believes it.
     if host is not None and _origin(host, target_scheme) != _origin(authority, target_scheme):
         raise Malformed("Host differs from the authority of the request-target")
-    refusal = "" if target_scheme == scheme else "request-target with another scheme than the connection's"
-    return authority, path, refusal
+    return authority, path, None if target_scheme == scheme else _OTHER_SCHEME
 
 
 def _origin(authority: bytes, scheme: bytes) -> bytes:

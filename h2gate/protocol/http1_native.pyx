@@ -36,9 +36,16 @@ from h2gate.protocol.events import (
 )
 from h2gate.protocol.fields import CONNECTION_SPECIFIC, Malformed, is_authority, parse_content_length
 from h2gate.protocol.http1_body import ChunkedReader, LengthReader
-from h2gate.protocol.http1_head import guess_head, list_items, parse_head, resolve
+from h2gate.protocol.http1_head import (
+    KNOWN_EXPECTATIONS,
+    UNKNOWN_EXPECTATION,
+    guess_head,
+    list_items,
+    parse_head,
+    resolve,
+)
 from h2gate.protocol.http1_input import Fault, Input
-from h2gate.protocol.http1_response import STATUS_LINES, status_line
+from h2gate.protocol.http1_response import STATUS_LINES, SWITCHING, status_line
 
 cdef extern from *:
     """
@@ -90,6 +97,8 @@ cdef bint _is_strict(const unsigned char* place, const unsigned char* end) noexc
 cdef enum Reading:
     READING_HEAD
     READING_BODY
+    READING_OFFERED
+    READING_TUNNEL
     READING_COMPLETE
     READING_FAILED
 
@@ -131,7 +140,8 @@ cdef class Http1Engine:
     # Of the exchange under way, or of the one before until the next head is there.
     cdef object _body
     cdef bint _keeps_alive
-    cdef str _refusal
+    cdef object _refusal
+    cdef bint _is_upgrade
     cdef bytes _method
     cdef bytes _version
     cdef bint _accepts_trailers
@@ -170,10 +180,12 @@ cdef class Http1Engine:
             return []
         if self._reading == READING_BODY:
             return self._read_body(data)
-        if self._reading == READING_COMPLETE:
+        if self._reading == READING_COMPLETE or self._reading == READING_OFFERED:
             self._is_fresh = False
             self._input.append(data)
             return []
+        if self._reading == READING_TUNNEL:
+            return self._tunnelled(data)
         if self._is_fresh and self._is_whole_head(data):
             return self._read_head(data)
         self._is_fresh = False
@@ -187,12 +199,15 @@ cdef class Http1Engine:
         self._forget_request()
         return [] if self._is_fresh else self._read_head(None)
 
+    def take_tunnelled(self):
+        return self._tunnelled(b"") if self._reading == READING_TUNNEL else []
+
     def abandon_request(self):
         self._is_last = True
         if self._reading == READING_HEAD:
             self._begin(b"", b"", False)
             self._forget_request()
-        if self._reading == READING_HEAD or self._reading == READING_BODY:
+        if self._reading != READING_COMPLETE and self._reading != READING_FAILED:
             self._stop_reading()
         return self.current_stream
 
@@ -244,9 +259,13 @@ cdef class Http1Engine:
             self._begin(b"", b"", False)
             self._forget_request()
             return [self._fail(fault, head)]
+        if self._is_upgrade:
+            self._reading = READING_OFFERED
+            return [RequestReceived(self.current_stream, head, False)]
         self._reading = READING_COMPLETE if self._body is None else READING_BODY
-        if self._refusal:
-            events = [RequestRejected(self.current_stream, Reason.BAD_REQUEST, self._refusal, head)]
+        if self._refusal is not None:
+            refusal = self._refusal
+            events = [RequestRejected(self.current_stream, refusal.reason, refusal.detail, head)]
         else:
             events = [RequestReceived(self.current_stream, head, self._body is None)]
         if self._body is not None and not self._is_fresh:
@@ -266,7 +285,7 @@ cdef class Http1Engine:
         cdef bytes version
         cdef bytes authority
         cdef bytes path
-        cdef str refusal = ""
+        cdef object refusal = None
         cdef bint is_http10
         if not reader.read(data) or len(fields.fields) + fields.others > self._fields:
             return self._begin_odd(data)
@@ -295,6 +314,8 @@ cdef class Http1Engine:
                 authority, path, refusal = resolve(method, target, fields.host, self._scheme)
             except Malformed as error:
                 raise Fault(Reason.BAD_REQUEST, str(error)) from None
+        if fields.expects_more and not is_http10 and refusal is None:
+            refusal = UNKNOWN_EXPECTATION
         head = RequestHead(method, self._scheme, authority, path, fields.fields, version, fields.length, target)
         self._begin(method, version, fields.accepts_trailers)
         if fields.is_chunked:
@@ -305,6 +326,17 @@ cdef class Http1Engine:
             self._body = None
         self._keeps_alive = not fields.closes and (not is_http10 or fields.keeps_alive) and method != b"CONNECT"
         self._refusal = refusal
+        self._is_upgrade = (
+            fields.upgrades == 1
+            and fields.offers_websocket
+            and fields.may_upgrade
+            and not is_http10
+            and self._body is None
+            and refusal is None
+            and method == b"GET"
+        )
+        if self._is_upgrade:
+            head.protocol = b"websocket"
         _give_back(reader)
         return head
 
@@ -315,6 +347,7 @@ cdef class Http1Engine:
         self._body = request.body
         self._keeps_alive = request.keeps_alive
         self._refusal = request.refusal
+        self._is_upgrade = request.head.protocol == b"websocket"
         return request.head
 
     cdef list _read_body(self, bytes data):
@@ -332,7 +365,7 @@ cdef class Http1Engine:
                     self._input.append(rest)
         except Fault as fault:
             failure.append(self._fail(fault, None))
-        if self._refusal:
+        if self._refusal is not None:
             return failure
         trailers = self._body.trailers
         events = []
@@ -343,11 +376,19 @@ cdef class Http1Engine:
             events.append(TrailersReceived(self.current_stream, trailers))
         return events + failure
 
+    cdef list _tunnelled(self, bytes data):
+        """Return what came through the tunnel: what waited for it to open, and `data`."""
+        if not self._is_fresh:
+            self._is_fresh = True
+            data = self._input.take_rest() + data
+        return [DataReceived(self.current_stream, data, len(data), False)] if data else []
+
     cdef void _forget_request(self):
         """An idle connection keeps nothing of its last request; one that could not be read says nothing."""
         self._body = None
         self._keeps_alive = True
-        self._refusal = ""
+        self._refusal = None
+        self._is_upgrade = False
 
     cdef _begin(self, bytes method, bytes version, bint accepts_trailers):
         self._collect_framed()
@@ -382,13 +423,22 @@ cdef class Http1Engine:
         cdef bytes lines
         cdef bytes framing
         cdef bytes end
-        if stream_id != self.current_stream or self._writing != WRITING_HEAD or status < 200:
+        if stream_id != self.current_stream or self._writing != WRITING_HEAD:
+            return
+        if status < 200 and (status != 101 or self._reading != READING_OFFERED):
             return
         lines = _write_fields(head.fields, lengths)
         if lines is None:
             self._writing = WRITING_BROKEN
+            if self._reading == READING_OFFERED:
+                self._reading = READING_COMPLETE
             return
         self._writing = WRITING_BODY
+        if self._reading == READING_OFFERED:
+            if status == 101:
+                self._switch(lines, end_stream)
+                return
+            self._reading = READING_COMPLETE
         framing = self._choose_framing(status, lengths, end_stream)
         if not self._may_be_kept():
             end = b"Connection: close\r\n\r\n"
@@ -399,6 +449,14 @@ cdef class Http1Engine:
         first = STATUS_LINES.get(status)
         lines = b"".join((status_line(status) if first is None else first, lines, framing, end))
         self._heads = self._heads + lines if self._heads else lines
+        if end_stream:
+            self._end(b"")
+
+    cdef _switch(self, bytes lines, bint end_stream):
+        """Queue the 101 that makes the connection a tunnel."""
+        self._reading = READING_TUNNEL
+        self._heads = b"".join((self._heads, status_line(101), lines, SWITCHING))
+        self._ends_with_connection = True
         if end_stream:
             self._end(b"")
 
@@ -593,6 +651,12 @@ cdef class HeadFields:
     cdef bint closes
     cdef bint keeps_alive
     cdef bint accepts_trailers
+    # Upgrade lines; whether one says `websocket` and nothing else, and whether Connection names it.
+    cdef Py_ssize_t upgrades
+    cdef bint offers_websocket
+    cdef bint may_upgrade
+    # Something other than 100-continue.
+    cdef bint expects_more
     # The whole head was seen, and has at most one Host and one way to end its body, a good one.
     cdef bint is_whole
     cdef bint is_odd
@@ -601,7 +665,8 @@ cdef class HeadFields:
         self.fields = []
         self.host = None
         self.length = None
-        self.others = 0
+        self.others = self.upgrades = 0
+        self.offers_websocket = self.may_upgrade = self.expects_more = False
         self.is_chunked = self.closes = self.keeps_alive = self.accepts_trailers = False
         self.is_whole = self.is_odd = False
 
@@ -637,8 +702,14 @@ cdef class HeadFields:
             items = list_items(value)
             self.closes |= b"close" in items
             self.keeps_alive |= b"keep-alive" in items
+            self.may_upgrade |= b"upgrade" in items
         elif length == 2 and lower == b"te":
             self.accepts_trailers |= b"trailers" in list_items(value)
+        elif length == 7 and lower == b"upgrade":
+            self.upgrades += 1
+            self.offers_websocket = value.lower() == b"websocket"
+        elif length == 6 and lower == b"expect":
+            self.expects_more |= not list_items(value) <= KNOWN_EXPECTATIONS
         self.fields.append((lower, value))
 
 

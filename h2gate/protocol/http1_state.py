@@ -21,17 +21,22 @@ class Reading(Enum):
 
     HEAD = "head"
     BODY = "body"
+    OFFERED = "offered"
+    TUNNEL = "tunnel"
     COMPLETE = "complete"
     FAILED = "failed"
 
 
 class Read(Enum):
-    """What was read."""
+    """What was read; of an upgrade, how it was answered."""
 
     __hash__ = object.__hash__
 
     HEAD_WITH_BODY = "head_with_body"
     WHOLE_REQUEST = "whole_request"
+    UPGRADE = "upgrade"
+    SWITCHED = "switched"
+    DECLINED = "declined"
     END_OF_BODY = "end_of_body"
     FAULT = "fault"
     NEXT = "next"
@@ -44,10 +49,18 @@ READING: Lifecycle[Reading, Read] = Lifecycle(
         (Reading.HEAD, Read.HEAD_WITH_BODY): Reading.BODY,
         # RFC 9112, 6.3: no Content-Length and no Transfer-Encoding, no body.
         (Reading.HEAD, Read.WHOLE_REQUEST): Reading.COMPLETE,
+        # An upgrade is offered: what the bytes behind it are, the response says (RFC 9110, 7.8).
+        (Reading.HEAD, Read.UPGRADE): Reading.OFFERED,
+        (Reading.OFFERED, Read.SWITCHED): Reading.TUNNEL,
+        # Declined by any other final response: it was a whole request.
+        (Reading.OFFERED, Read.DECLINED): Reading.COMPLETE,
         (Reading.HEAD, Read.FAULT): Reading.FAILED,
         (Reading.BODY, Read.END_OF_BODY): Reading.COMPLETE,
         # Where a message's end is in doubt nothing behind it can be read: FAILED has no way out.
         (Reading.BODY, Read.FAULT): Reading.FAILED,
+        # Given up by the owner.
+        (Reading.OFFERED, Read.FAULT): Reading.FAILED,
+        (Reading.TUNNEL, Read.FAULT): Reading.FAILED,
         (Reading.COMPLETE, Read.NEXT): Reading.HEAD,
     },
 )

@@ -8,6 +8,8 @@ The one rule: a head is checked whole before it changes any state.
 
 from __future__ import annotations
 
+from h2.stream import StreamState
+
 from h2gate.errors import ErrorCode, Reason
 from h2gate.protocol.contract import Http2ClientEngine, Http2ServerEngine, Http2Settings
 from h2gate.protocol.events import (
@@ -22,7 +24,13 @@ from h2gate.protocol.events import (
 from h2gate.protocol.http2_connection import Stream
 from h2gate.protocol.http2_engine import Engine, StreamBroken, check_complete
 from h2gate.protocol.http2_frames import ConnectionBroken
-from h2gate.protocol.http2_heads import read_request, read_response, request_fields, response_fields
+from h2gate.protocol.http2_heads import (
+    is_successful,
+    read_request,
+    read_response,
+    request_fields,
+    response_fields,
+)
 from h2gate.protocol.http2_limits import MAX_STREAM_ID
 
 
@@ -34,6 +42,10 @@ def server_engine(settings: Http2Settings) -> Http2ServerEngine:
 def client_engine(settings: Http2Settings) -> Http2ClientEngine:
     """Return an engine for a connection to a backend."""
     return _ClientEngine(settings)
+
+
+_CAN_SEND = (StreamState.OPEN, StreamState.HALF_CLOSED_REMOTE)
+_PUSHABLE = (b"GET", b"HEAD")
 
 
 class _ServerEngine(Engine):
@@ -55,6 +67,7 @@ class _ServerEngine(Engine):
     def _begin_stream(self, stream_id: int) -> Stream | None:
         connection = self._connection
         if stream_id % 2 == 0:
+            # Known ones, which we promised, have been found before.
             raise ConnectionBroken(ErrorCode.PROTOCOL_ERROR, f"a client opened stream {stream_id}")
         if stream_id > self._final_stream_id:
             connection.highest_inbound_stream_id = max(connection.highest_inbound_stream_id, stream_id)
@@ -73,7 +86,8 @@ class _ServerEngine(Engine):
         return connection.open(stream_id)
 
     def _receive_head(self, stream: Stream, fields: Fields, end_stream: bool, is_large: bool) -> None:
-        head = read_request(fields)
+        head = read_request(fields, self._settings.enable_connect)
+        stream.is_tunnel = head.protocol != b""
         stream.length_left = head.content_length
         if end_stream:
             check_complete(stream)
@@ -83,7 +97,7 @@ class _ServerEngine(Engine):
         if is_large:
             size = self._connection.field_decoder.size
             self._reject(stream, Reason.HEAD_TOO_LARGE, f"{size} bytes in {len(fields)} fields", head)
-        elif head.method == b"CONNECT":
+        elif head.method == b"CONNECT" and not head.protocol:
             self._reject(stream, Reason.BAD_REQUEST, "CONNECT", head)
         else:
             self._events.append(RequestReceived(stream_id, head, end_stream))
@@ -105,6 +119,36 @@ class _ServerEngine(Engine):
             connection.queue(connection.write_head(stream, response_fields(head), end_stream))
             connection.forget_if_closed(stream)
 
+    @property
+    def can_push(self) -> bool:
+        connection = self._connection
+        theirs = connection.remote_settings
+        return bool(
+            theirs.enable_push
+            # Those whose head is still to come do not count yet (RFC 9113, 5.1.2), but will.
+            and connection.pushed < theirs.max_concurrent_streams
+            and connection.highest_outbound_stream_id + 2 <= MAX_STREAM_ID
+            and not self._is_leaving
+            and not self._has_failed
+        )
+
+    def push(self, stream_id: int, head: RequestHead) -> int:
+        stream = self._streams.get(stream_id)
+        # RFC 9113, 8.4: on a stream of the client's, on which we may still send; safe, cacheable and without content.
+        if (
+            stream is None
+            or stream_id % 2 == 0
+            or stream.state_machine.state not in _CAN_SEND
+            or head.method not in _PUSHABLE
+            or not self.can_push
+        ):
+            return 0
+        connection = self._connection
+        promised = connection.promise()
+        # In the order of the calls: a client that saw the response first could ask itself (8.4.1).
+        connection.queue(connection.write_promise(stream_id, promised.stream_id, request_fields(head)))
+        return promised.stream_id
+
 
 class _ClientEngine(Engine):
     """The side that asks."""
@@ -118,6 +162,7 @@ class _ClientEngine(Engine):
         stream_id = connection.get_next_available_stream_id()
         stream = connection.open(stream_id)
         stream.has_no_content = head.method == b"HEAD"
+        stream.is_tunnel = head.method == b"CONNECT"
         connection.queue(connection.write_head(stream, request_fields(head), end_stream))
         return stream_id
 
@@ -133,15 +178,16 @@ class _ClientEngine(Engine):
     def _receive_head(self, stream: Stream, fields: Fields, end_stream: bool, is_large: bool) -> None:
         if is_large:
             raise StreamBroken(ErrorCode.ENHANCE_YOUR_CALM, "response head too large")
-        head, content_length = read_response(fields)
+        head, content_length = read_response(fields, stream.is_tunnel)
         if head.status < 200:
             if end_stream:
                 raise StreamBroken(ErrorCode.PROTOCOL_ERROR, "interim response with END_STREAM")
             self._connection.receive_head(stream, end_stream, is_interim=True)
             self._events.append(InterimReceived(stream.stream_id, head))
             return
+        stream.is_tunnel = stream.is_tunnel and is_successful(head.status)
         # RFC 9113, 8.1.1: where there is no content, any content-length may be stated.
-        is_empty = stream.has_no_content or head.status in (204, 304)
+        is_empty = stream.has_no_content or (head.status in (204, 304) and not stream.is_tunnel)
         stream.length_left = 0 if is_empty else content_length
         if end_stream:
             check_complete(stream)

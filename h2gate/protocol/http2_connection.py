@@ -24,6 +24,7 @@ from h2.settings import SettingCodes
 from h2.stream import H2Stream, StreamClosedBy, StreamInputs, StreamState
 from hyperframe.frame import SettingsFrame
 
+from h2gate.errors import ErrorCode
 from h2gate.protocol import http2_frames as frames
 from h2gate.protocol.contract import Http2Settings
 from h2gate.protocol.events import Fields
@@ -62,7 +63,9 @@ class _StateMachine(H2ConnectionStateMachine):
 class Stream(H2Stream):
     """One stream: h2's state and windows, what its message promised, and the body that waits to be framed."""
 
-    __slots__ = ("chunks", "has_no_content", "is_discarded", "is_ending", "length_left", "queued", "trailers")
+    __slots__ = (
+        "chunks", "has_no_content", "is_discarded", "is_ending", "is_tunnel", "length_left", "queued", "trailers",
+    )  # fmt: skip
 
     def __init__(self, stream_id: int, config: H2Configuration, inbound_window: int, outbound_window: int) -> None:
         super().__init__(stream_id, config, inbound_window, outbound_window)
@@ -70,6 +73,8 @@ class Stream(H2Stream):
         self.length_left: int | None = None
         # The request was HEAD.
         self.has_no_content = False
+        # The request was CONNECT, and no response yet says that there will be no tunnel.
+        self.is_tunnel = False
         # The request was rejected: what follows of it is dropped.
         self.is_discarded = False
         # Out: the queue (see `BodyQueue`).
@@ -108,6 +113,8 @@ class Connection(H2Connection):
             table._settings = short
         # h2 knows them by the names it gave them.
         self.running: dict[int, Stream] = {}
+        # How many of them we promised: a server's have even ids, and each running one of those is a push.
+        self.pushed = 0
         self.streams = cast("dict[int, H2Stream]", self.running)
         self.encoder = self._field_encoder = FieldEncoder()
         self.decoder = self.field_decoder = FieldDecoder(settings.header_list * LIST_FACTOR)
@@ -124,6 +131,8 @@ class Connection(H2Connection):
             self._data_to_send += frames.PREFACE
         else:
             announced[SettingsFrame.MAX_CONCURRENT_STREAMS] = settings.max_streams
+            if settings.enable_connect:
+                announced[SettingsFrame.ENABLE_CONNECT_PROTOCOL] = 1
         # Only what h2 must change when the acknowledgement comes.
         self.local_settings[SettingCodes.INITIAL_WINDOW_SIZE] = settings.stream_window
         self._data_to_send += SettingsFrame(0, settings=announced).serialize()
@@ -142,12 +151,26 @@ class Connection(H2Connection):
             self.highest_outbound_stream_id = stream_id
         return stream
 
+    def promise(self) -> Stream:
+        """Make the next stream of a push."""
+        stream_id = self.highest_outbound_stream_id + 2
+        stream = Stream(
+            stream_id, self.config, self.local_settings.initial_window_size, self.remote_settings.initial_window_size
+        )
+        machine = stream.state_machine
+        machine.process_input(StreamInputs.SEND_PUSH_PROMISE)
+        # Not as h2 has it, reserved (local): it would take no interim head there (RFC 9113, 8.1 and 8.4.2).
+        machine.state = StreamState.HALF_CLOSED_REMOTE
+        self.running[stream_id] = stream
+        self.highest_outbound_stream_id = stream_id
+        self.pushed += 1
+        return stream
+
     def is_idle(self, stream_id: int) -> bool:
-        """Whether nobody has used the id yet (RFC 9113, 5.1). Ids of the wrong parity stay idle: nobody pushes."""
-        if stream_id % 2 == 0:
-            return True
-        highest = self.highest_outbound_stream_id if self.config.client_side else self.highest_inbound_stream_id
-        return stream_id > highest
+        """Whether nobody has used the id yet (RFC 9113, 5.1). A client's even ids stay idle: nobody pushes to us."""
+        is_ours = (stream_id % 2 == 1) is self.config.client_side
+        highest = self.highest_outbound_stream_id if is_ours else self.highest_inbound_stream_id
+        return stream_id > highest or not stream_id
 
     def closed_by(self, stream_id: int) -> StreamClosedBy | None:
         """Return how a closed stream ended, None if that was long ago or it was never opened."""
@@ -158,8 +181,13 @@ class Connection(H2Connection):
             self.forget(stream, stream.state_machine.stream_closed_by)
 
     def forget(self, stream: Stream, closed_by: StreamClosedBy | None) -> None:
-        self.running.pop(stream.stream_id, None)
-        self._closed_streams[stream.stream_id] = closed_by
+        stream_id = stream.stream_id
+        self.running.pop(stream_id, None)
+        if stream_id % 2 == 0:
+            # How it ended need not be known: nobody may send HEADERS or DATA there, before or after.
+            self.pushed -= 1
+        else:
+            self._closed_streams[stream_id] = closed_by
 
     def note_unopened(self, stream_id: int) -> None:
         """Remember a stream that we did not let in: what follows of it is as of one that we reset."""
@@ -177,6 +205,11 @@ class Connection(H2Connection):
             machine.process_input(StreamInputs.SEND_END_STREAM)
         block = self._field_encoder.block(fields)
         return frames.head_frames(stream.stream_id, block, end_stream, self.max_outbound_frame_size)
+
+    def write_promise(self, stream_id: int, promised_id: int, fields: Fields) -> bytes:
+        """Return the frames of a PUSH_PROMISE. They must leave before any later block."""
+        block = self._field_encoder.block(fields)
+        return frames.promise_frames(stream_id, promised_id, block, self.max_outbound_frame_size)
 
     def queue(self, data: bytes) -> None:
         """Queue whole frames behind those that wait."""
@@ -214,12 +247,15 @@ class Connection(H2Connection):
     # Frames that are rare, with h2's own handling
 
     def receive_settings(self, payload: bytes, is_ack: bool) -> None:
-        """Apply SETTINGS, and acknowledge them. Raises hyperframe's and h2's errors."""
+        """Apply SETTINGS, and acknowledge them. Raises hyperframe's and h2's errors, and ConnectionBroken."""
         frame = SettingsFrame(0, flags=("ACK",) if is_ack else ())
         frame.parse_body(memoryview(payload))
         settings = frame.settings
         for code in settings.keys() - _KNOWN_SETTINGS:
             del settings[code]
+        # RFC 8441, 3. h2 looks at each value alone.
+        if self.remote_settings.enable_connect_protocol and not settings.get(SettingsFrame.ENABLE_CONNECT_PROTOCOL, 1):
+            raise frames.ConnectionBroken(ErrorCode.PROTOCOL_ERROR, "extended CONNECT taken back")
         if SettingsFrame.HEADER_TABLE_SIZE in settings:
             settings[SettingsFrame.HEADER_TABLE_SIZE] = min(settings[SettingsFrame.HEADER_TABLE_SIZE], TABLE_BYTES)
         replies, _ = self._receive_settings_frame(frame)

@@ -66,6 +66,8 @@ class Engine(ABC):
         self._has_failed = False
         self._replies = 0
         self._last_peer_stream_id = 0
+        # GOAWAY has been sent or received.
+        self._is_leaving = False
 
     def __repr__(self) -> str:
         role = "client" if self.is_client else "server"
@@ -121,7 +123,7 @@ class Engine(ABC):
     def _check_data(self, stream: Stream, length: int, size: int, end_stream: bool) -> None:
         """Raise StreamBroken unless the stream may have these bytes now, and this end."""
         if stream.is_received:
-            raise StreamBroken(ErrorCode.STREAM_CLOSED, "DATA behind END_STREAM")
+            raise _behind_end(stream, "DATA")
         if not stream.state_machine.headers_received:
             raise StreamBroken(ErrorCode.PROTOCOL_ERROR, "DATA before a head")
         # RFC 9113, 6.9.1: an empty frame needs no window, which SETTINGS may have made negative.
@@ -155,7 +157,7 @@ class Engine(ABC):
             return
         try:
             if stream.is_received:
-                raise StreamBroken(ErrorCode.STREAM_CLOSED, "HEADERS behind END_STREAM")
+                raise _behind_end(stream, "HEADERS")
             is_large = decoder.size > self._settings.header_list or self._are_many(fields)
             if stream.state_machine.headers_received:
                 self._receive_trailers(stream, fields, end_stream, is_large)
@@ -176,6 +178,8 @@ class Engine(ABC):
             raise StreamBroken(ErrorCode.ENHANCE_YOUR_CALM, "trailers too large")
         if not end_stream:
             raise StreamBroken(ErrorCode.PROTOCOL_ERROR, "trailers without END_STREAM")
+        if stream.is_tunnel:
+            raise StreamBroken(ErrorCode.PROTOCOL_ERROR, "trailers in a tunnel")  # RFC 9113, 8.5
         check_http2_fields(fields)
         trailers = clean_trailers(fields)
         check_complete(stream)
@@ -196,8 +200,9 @@ class Engine(ABC):
         """DATA or HEADERS for a stream that is not open: raise, answer or let pass (RFC 9113, 5.1).
 
         What crossed our RST_STREAM is let pass, and what belongs to a stream closed so long ago that we cannot tell.
+        Nobody may ever send these on an even id: nobody pushes to us, and a client takes what we push.
         """
-        if self._connection.is_idle(stream_id):
+        if stream_id % 2 == 0 or self._connection.is_idle(stream_id):
             raise ConnectionBroken(ErrorCode.PROTOCOL_ERROR, f"frame on idle stream {stream_id}")
         closed_by = self._connection.closed_by(stream_id)
         if closed_by in (StreamClosedBy.RECV_END_STREAM, StreamClosedBy.SEND_END_STREAM):
@@ -234,7 +239,9 @@ class Engine(ABC):
         if not is_ack:
             self._count_reply()
             self._bodies.wake_all()
-            self._events.append(SettingsReceived(min(connection.remote_settings.max_concurrent_streams, MAX_STREAM_ID)))
+            theirs = connection.remote_settings
+            max_streams = min(theirs.max_concurrent_streams, MAX_STREAM_ID)
+            self._events.append(SettingsReceived(max_streams, bool(theirs.enable_connect_protocol)))
 
     def _receive_push(self, flags: int, stream_id: int, payload: bytes) -> None:
         """A server never gets one, and our clients announce ENABLE_PUSH=0 before their first request (6.6)."""
@@ -259,6 +266,7 @@ class Engine(ABC):
             frame.parse_body(memoryview(payload))
         except HyperframeError as error:
             raise ConnectionBroken(ErrorCode.FRAME_SIZE_ERROR, str(error)) from error
+        self._is_leaving = True
         self._events.append(GoAwayReceived(frame.last_stream_id & MAX_STREAM_ID, frame.error_code, payload[8:]))
 
     def _receive_window(self, flags: int, stream_id: int, payload: bytes) -> None:
@@ -307,6 +315,7 @@ class Engine(ABC):
         for stream in list(self._streams.values()):
             self._bodies.drop(stream)
         self._streams.clear()
+        self._connection.pushed = 0
         if says_so:
             self._connection.close_connection(code, last_stream_id=self._last_peer_stream_id)
         self._events.append(ConnectionFailed(code, reason, detail))
@@ -368,10 +377,11 @@ class Engine(ABC):
         self._connection.close_connection(
             code, debug, last_stream_id=MAX_STREAM_ID if last_stream_id is None else last_stream_id
         )
+        self._is_leaving = True
 
     @property
     def open_streams(self) -> int:
-        return len(self._streams)
+        return len(self._streams) - self._connection.pushed
 
     @property
     def last_peer_stream_id(self) -> int:
@@ -382,6 +392,13 @@ def check_complete(stream: Stream) -> None:
     """RFC 9113, 8.1.1: a body that is not as long as its content-length makes the message malformed."""
     if stream.length_left:
         raise StreamBroken(ErrorCode.PROTOCOL_ERROR, f"{stream.length_left} bytes less than content-length")
+
+
+def _behind_end(stream: Stream, kind: str) -> Exception:
+    if stream.stream_id % 2 == 0:
+        # RFC 9113, 5.1: PROTOCOL_ERROR before our head, STREAM_CLOSED behind it. No client has a reason for either.
+        return ConnectionBroken(ErrorCode.PROTOCOL_ERROR, f"{kind} on pushed stream {stream.stream_id}")
+    return StreamBroken(ErrorCode.STREAM_CLOSED, f"{kind} behind END_STREAM")
 
 
 # Not bound to the engine: that would leave each one to the collector.

@@ -175,10 +175,18 @@ def read_long(payload: bytes) -> int:
 
 def head_frames(stream_id: int, block: bytes, end_stream: bool, frame_bytes: int) -> bytes:
     """Return the HEADERS frame of a field block, with CONTINUATIONs if it does not fit in one."""
-    flags = END_STREAM if end_stream else 0
+    return _block_frames(HEADERS, END_STREAM if end_stream else 0, stream_id, block, frame_bytes)
+
+
+def promise_frames(stream_id: int, promised_id: int, block: bytes, frame_bytes: int) -> bytes:
+    """Return the PUSH_PROMISE frame of a field block, with CONTINUATIONs if it does not fit in one (RFC 9113, 6.6)."""
+    return _block_frames(PUSH_PROMISE, 0, stream_id, _LONG.pack(promised_id) + block, frame_bytes)
+
+
+def _block_frames(kind: int, flags: int, stream_id: int, block: bytes, frame_bytes: int) -> bytes:
     if len(block) <= frame_bytes:
-        return frame_header(len(block), HEADERS, flags | END_HEADERS, stream_id) + block
-    parts = [frame_header(frame_bytes, HEADERS, flags, stream_id), block[:frame_bytes]]
+        return frame_header(len(block), kind, flags | END_HEADERS, stream_id) + block
+    parts = [frame_header(frame_bytes, kind, flags, stream_id), block[:frame_bytes]]
     for begin in range(frame_bytes, len(block), frame_bytes):
         part = block[begin : begin + frame_bytes]
         last = END_HEADERS if begin + frame_bytes >= len(block) else 0

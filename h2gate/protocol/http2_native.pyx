@@ -195,6 +195,7 @@ cdef bytes _METHOD_NAME = b":method"
 cdef bytes _SCHEME_NAME = b":scheme"
 cdef bytes _AUTHORITY_NAME = b":authority"
 cdef bytes _PATH_NAME = b":path"
+cdef bytes _PROTOCOL_NAME = b":protocol"
 cdef bytes _STATUS_NAME = b":status"
 cdef dict _STATUS_VALUES = {_status: b"%d" % _status for _status in range(100, 600)}
 
@@ -240,6 +241,8 @@ cdef class _Stream:
     cdef bint is_discarded
     # The request was HEAD.
     cdef bint has_no_content
+    # The request was CONNECT, and no response yet says that there will be no tunnel.
+    cdef bint is_tunnel
     # In: content-length minus what has come, or NO_LENGTH.
     cdef int64_t length_left
     # In: the window, its size when nothing is outstanding, and credit that was saved up.
@@ -333,6 +336,8 @@ cdef class _Engine:
     cdef bint is_client
     cdef bint has_failed
     cdef bint is_busy
+    # GOAWAY has been sent or received.
+    cdef bint is_leaving
     # Limits (`Http2Settings`).
     cdef int64_t max_streams
     cdef int64_t stream_window
@@ -340,12 +345,16 @@ cdef class _Engine:
     cdef int64_t max_fields
     cdef int64_t block_limit
     cdef int64_t continuations
+    cdef bint takes_connect
     # Streams by id, in the order in which they were opened.
     cdef dict streams
     # Ids of the role that opens streams, ever used; and the last one that was passed on.
     cdef uint32_t highest_id
     cdef uint32_t last_peer_id
     cdef uint32_t final_id
+    # A server's pushes: the last id that was promised, and how many of the streams they are. Those have even ids.
+    cdef uint32_t promised_id
+    cdef int64_t pushed
     # The last closed ones, in a ring.
     cdef uint32_t[CLOSED_STREAMS] closed_ids
     cdef uint8_t[CLOSED_STREAMS] closed_by
@@ -375,6 +384,8 @@ cdef class _Engine:
     cdef _FieldEncoder encoder
     cdef int64_t peer_frame
     cdef int64_t peer_max_streams
+    cdef bint peer_takes_push
+    cdef bint peer_takes_connect
     cdef int replies
     cdef PyObject *first_ready
     cdef PyObject *last_ready
@@ -388,6 +399,7 @@ cdef class _Engine:
         self.header_list = settings.header_list
         self.max_fields = settings.fields
         self.continuations = settings.continuations
+        self.takes_connect = settings.enable_connect
         self.block_limit = self.header_list * LIST_FACTOR
         self.decoder = _FieldDecoder(self.header_list * LIST_FACTOR)
         self.encoder = _FieldEncoder()
@@ -398,6 +410,7 @@ cdef class _Engine:
         self.peer_window = self.peer_new_window = DEFAULT_WINDOW
         self.peer_frame = FRAME_BYTES
         self.peer_max_streams = MAX_STREAM_ID
+        self.peer_takes_push = True
         self.is_client = isinstance(self, _ClientEngine)
         if not self.is_client:
             self.preface_left = PREFACE_BYTES
@@ -414,23 +427,26 @@ cdef class _Engine:
 
     def __repr__(self):
         role = "client" if self.is_client else "server"
-        return f"<HTTP/2 {role} engine, {len(self.streams)} streams{', failed' if self.has_failed else ''}>"
+        return f"<HTTP/2 {role} engine, {self.open_streams} streams{', failed' if self.has_failed else ''}>"
 
     cdef int announce(self, settings) except -1:
         """Queue the preface, SETTINGS, and the connection's window, which SETTINGS cannot change (RFC 9113, 6.9.2)."""
         cdef int64_t more = settings.connection_window - DEFAULT_WINDOW
+        cdef int size = 24 if self.takes_connect and not self.is_client else 18
         if self.is_client:
             _append(&self.out, PyBytes_AS_STRING(_PREFACE), PREFACE_BYTES)
-        _reserve(&self.out, HEADER_BYTES + 18)
+        _reserve(&self.out, HEADER_BYTES + size)
         cdef uint8_t *to = self.out.data + self.out.end
-        _put_header(to, 18, SETTINGS, 0, 0)
+        _put_header(to, size, SETTINGS, 0, 0)
         _put_setting(to + 9, 4, self.stream_window)
         _put_setting(to + 15, 6, self.header_list)
         if self.is_client:
             _put_setting(to + 21, 2, 0)
         else:
             _put_setting(to + 21, 3, self.max_streams)
-        self.out.end += HEADER_BYTES + 18
+            if self.takes_connect:
+                _put_setting(to + 27, 8, 1)
+        self.out.end += HEADER_BYTES + size
         if more > 0:
             self.window += more
             self.window_size = self.window
@@ -610,7 +626,7 @@ cdef class _Engine:
             if stream is None:
                 return 0
         if stream.is_received:
-            return self.break_stream(stream, STREAM_CLOSED, "HEADERS behind END_STREAM")
+            return self.break_behind_end(stream, "HEADERS")
         is_large = found.size > self.header_list or PyList_GET_SIZE(fields) - found.colons > self.max_fields
         try:
             if stream.has_head:
@@ -631,6 +647,7 @@ cdef class _Engine:
             self.receive_on_closed(stream_id)
             return None
         if stream_id % 2 == 0:
+            # Known ones, which we promised, have been found before.
             _breaks(PROTOCOL_ERROR, f"a client opened stream {stream_id}")
         if stream_id > self.final_id:
             self.highest_id = max(self.highest_id, stream_id)
@@ -642,7 +659,7 @@ cdef class _Engine:
                 _breaks(PROTOCOL_ERROR, f"stream {stream_id} opened behind a higher one")
             return None
         self.highest_id = stream_id
-        if len(self.streams) >= self.max_streams:
+        if len(self.streams) - self.pushed >= self.max_streams:
             # RFC 9113, 5.1.2 and 8.7: the client may send it again.
             self.note_closed(stream_id, BY_OUR_RESET)
             self.reply_reset(stream_id, REFUSED_STREAM)
@@ -666,9 +683,10 @@ cdef class _Engine:
         if found.flags & DOUBTFUL or found.kinds & ~(1 << COOKIE | 1 << LENGTH | 1 << TE) != (
             1 << METHOD | 1 << SCHEME | 1 << AUTHORITY | 1 << PATH
         ):
-            head = read_request(fields)
+            head = read_request(fields, self.takes_connect)
             length = head.content_length
             stream.length_left = NO_LENGTH if length is None else length
+            stream.is_tunnel = head.protocol != b""
         else:
             regular = PyList_GetSlice(fields, found.pseudo, PyList_GET_SIZE(fields))
             if found.cookies > 1:
@@ -689,7 +707,7 @@ cdef class _Engine:
             detail = f"{found.size} bytes in {PyList_GET_SIZE(fields)} fields"
             stream.is_discarded = True
             self.events.append(RequestRejected(stream.number, Reason.HEAD_TOO_LARGE, detail, head))
-        elif found.flags & DOUBTFUL and head.method == b"CONNECT":
+        elif found.flags & DOUBTFUL and head.method == b"CONNECT" and not stream.is_tunnel:
             stream.is_discarded = True
             self.events.append(RequestRejected(stream.number, Reason.BAD_REQUEST, "CONNECT", head))
         else:
@@ -703,8 +721,8 @@ cdef class _Engine:
         cdef long status
         if is_large:
             return self.break_stream(stream, ENHANCE_YOUR_CALM, "response head too large")
-        if found.flags & DOUBTFUL or found.pseudo != 1 or found.status == NULL:
-            head, stated = read_response(fields)
+        if found.flags & DOUBTFUL or found.pseudo != 1 or found.status == NULL or stream.is_tunnel:
+            head, stated = read_response(fields, stream.is_tunnel)
             if stated is not None:
                 length = stated
             status = head.status
@@ -721,8 +739,12 @@ cdef class _Engine:
                 return self.break_stream(stream, PROTOCOL_ERROR, "interim response with END_STREAM")
             self.events.append(InterimReceived(stream.number, head))
             return 0
+        if stream.is_tunnel:
+            stream.is_tunnel = 200 <= status < 300
         # RFC 9113, 8.1.1: where there is no content, any content-length may be stated.
-        stream.length_left = 0 if stream.has_no_content or status == 204 or status == 304 else length
+        if stream.has_no_content or ((status == 204 or status == 304) and not stream.is_tunnel):
+            length = 0
+        stream.length_left = length
         if end_stream and stream.length_left > 0:
             return self.break_short(stream)
         stream.has_head = True
@@ -738,6 +760,8 @@ cdef class _Engine:
             return self.break_stream(stream, ENHANCE_YOUR_CALM, "trailers too large")
         if not end_stream:
             return self.break_stream(stream, PROTOCOL_ERROR, "trailers without END_STREAM")
+        if stream.is_tunnel:
+            return self.break_stream(stream, PROTOCOL_ERROR, "trailers in a tunnel")
         if found.colons or found.flags & (DOUBTFUL | NOT_TRAILER):
             check_http2_fields(fields)
             fields = clean_trailers(fields)
@@ -766,7 +790,7 @@ cdef class _Engine:
             return self.return_credit(size)
         if stream.is_received:
             self.return_credit(size)
-            return self.break_stream(stream, STREAM_CLOSED, "DATA behind END_STREAM")
+            return self.break_behind_end(stream, "DATA")
         if not stream.has_head:
             self.return_credit(size)
             return self.break_stream(stream, PROTOCOL_ERROR, "DATA before a head")
@@ -811,9 +835,12 @@ cdef class _Engine:
         return 0
 
     cdef int receive_on_closed(self, uint32_t stream_id) except -1:
-        """DATA or HEADERS for a stream that is not open: raise, answer or let pass (RFC 9113, 5.1)."""
+        """DATA or HEADERS for a stream that is not open: raise, answer or let pass (RFC 9113, 5.1).
+
+        Nobody may ever send these on an even id: nobody pushes to us, and a client takes what we push.
+        """
         cdef int by
-        if self.is_idle(stream_id):
+        if stream_id % 2 == 0 or self.is_idle(stream_id):
             _breaks(PROTOCOL_ERROR, f"frame on idle stream {stream_id}")
         by = self.closed_how(stream_id)
         if by == BY_END:
@@ -833,8 +860,8 @@ cdef class _Engine:
         return None if found == NULL else <_Stream>found
 
     cdef bint is_idle(self, uint32_t stream_id) noexcept:
-        """Whether nobody has used the id yet (RFC 9113, 5.1). Ids of the wrong parity stay idle: nobody pushes."""
-        return stream_id % 2 == 0 or stream_id > self.highest_id
+        """Whether nobody has used the id yet (RFC 9113, 5.1). A client's even ids stay idle: nobody pushes to us."""
+        return stream_id > (self.highest_id if stream_id % 2 else self.promised_id) or not stream_id
 
     cdef int closed_how(self, uint32_t stream_id) noexcept:
         cdef uint32_t i
@@ -856,7 +883,11 @@ cdef class _Engine:
         self.queued_bytes -= stream.queued
         stream.drop()
         self.streams.pop(stream.number, None)
-        self.note_closed(stream.stream_id, by)
+        if stream.stream_id % 2 == 0:
+            # How it ended need not be known: nobody may send HEADERS or DATA there, before or after.
+            self.pushed -= 1
+        else:
+            self.note_closed(stream.stream_id, by)
         return 0
 
     # Frames about streams and the connection
@@ -924,8 +955,14 @@ cdef class _Engine:
                     order[count] = code
                     count += 1
                 values[code] = _long(payload + position + 2)
+        if self.peer_takes_connect and values[8] == 0:
+            _breaks(PROTOCOL_ERROR, "extended CONNECT taken back")
         for i in range(count):
             self.check_setting(order[i], values[order[i]])
+        if values[2] >= 0:
+            self.peer_takes_push = values[2] != 0
+        if values[8] >= 0:
+            self.peer_takes_connect = values[8] != 0
         if values[3] >= 0:
             self.peer_max_streams = min(values[3], MAX_STREAM_ID)
         if values[4] >= 0:
@@ -940,7 +977,7 @@ cdef class _Engine:
         self.count_reply()
         for stream in self.streams.values():
             self.wake(<_Stream>stream)
-        self.events.append(SettingsReceived(self.peer_max_streams))
+        self.events.append(SettingsReceived(self.peer_max_streams, True if self.peer_takes_connect else False))
         return 0
 
     cdef int check_setting(self, int code, int64_t value) except -1:
@@ -1001,6 +1038,7 @@ cdef class _Engine:
         if length < 8:
             _breaks(FRAME_SIZE_ERROR, "Invalid GOAWAY body.")
         debug = PyBytes_FromStringAndSize(<const char *>payload + 8, length - 8)
+        self.is_leaving = True
         self.events.append(GoAwayReceived(_long(payload) & 0x7FFFFFFF, _long(payload + 4), debug))
         return 0
 
@@ -1012,6 +1050,12 @@ cdef class _Engine:
         self.forget(stream, BY_OUR_RESET)
         self.events.append(StreamReset(stream.number, ErrorCode(code), False, detail))
         return 0
+
+    cdef int break_behind_end(self, _Stream stream, str kind) except -1:
+        if stream.stream_id % 2 == 0:
+            # RFC 9113, 5.1: PROTOCOL_ERROR before our head, STREAM_CLOSED behind it. No client has a reason for either.
+            _breaks(PROTOCOL_ERROR, f"{kind} on pushed stream {stream.stream_id}")
+        return self.break_stream(stream, STREAM_CLOSED, f"{kind} behind END_STREAM")
 
     cdef int break_short(self, _Stream stream) except -1:
         """RFC 9113, 8.1.1: a body that is not as long as its content-length makes the message malformed."""
@@ -1036,6 +1080,7 @@ cdef class _Engine:
             self.leave(stream)
             stream.drop()
         self.queued_bytes = 0
+        self.pushed = 0
         self.streams.clear()
         reason = Reason.BACKEND_PROTOCOL if self.is_client else Reason.CLIENT_PROTOCOL
         if isinstance(broken, NotHttp2):
@@ -1077,31 +1122,60 @@ cdef class _Engine:
         self.out.end += HEADER_BYTES + 8 + size
         return 0
 
-    cdef size_t begin_head(self) except? 0:
-        """Leave room for a frame's header, and return where it is: counted from `begin`, which may move."""
+    cdef size_t begin_head(self, uint32_t promised_id) except? 0:
+        """Leave room for a frame's header, and return where it is: counted from `begin`, which may move.
+
+        The id that a PUSH_PROMISE promises stands before the block; 0 is none.
+        """
         cdef size_t start = self.out.end - self.out.begin
-        _reserve(&self.out, HEADER_BYTES)
+        _reserve(&self.out, HEADER_BYTES + 4)
         self.out.end += HEADER_BYTES
+        if promised_id:
+            _put_long(self.out.data + self.out.end, promised_id)
+            self.out.end += 4
         self.encoder.begin(&self.out)
+        return start
+
+    cdef size_t put_request(self, head, bytes method, uint32_t promised_id) except? 0:
+        """Append a request's block, in the order of `request_fields`, behind the room for a header; return where."""
+        cdef bytes scheme = head.scheme
+        cdef bytes authority = head.authority
+        cdef bytes path = head.path
+        cdef bytes protocol = head.protocol
+        cdef list fields = head.fields
+        cdef size_t start
+        if method is None or scheme is None or authority is None or path is None or protocol is None:
+            raise TypeError("a head's parts are bytes")
+        _check(fields)
+        start = self.begin_head(promised_id)
+        self.encoder.one(&self.out, _METHOD_NAME, method, False)
+        self.encoder.one(&self.out, _SCHEME_NAME, scheme, False)
+        if PyBytes_GET_SIZE(authority):
+            self.encoder.one(&self.out, _AUTHORITY_NAME, authority, False)
+        self.encoder.one(&self.out, _PATH_NAME, path, False)
+        if PyBytes_GET_SIZE(protocol):
+            self.encoder.one(&self.out, _PROTOCOL_NAME, protocol, False)
+        self.encoder.fields(&self.out, fields)
         return start
 
     cdef int end_head(self, _Stream stream, size_t start, bint end_stream) except -1:
         """Make HEADERS of the block that has been written, and CONTINUATIONs if it does not fit in one frame."""
+        return self.end_block(stream, start, HEADERS, END_STREAM if end_stream else 0)
+
+    cdef inline int end_block(self, _Stream stream, size_t start, int kind, int flags) except -1:
         cdef Out *out = &self.out
         cdef size_t size = out.end - out.begin - start - HEADER_BYTES
-        cdef int flags = END_STREAM if end_stream else 0
         if size <= <size_t>self.peer_frame:
-            _put_header(out.data + out.begin + start, size, HEADERS, flags | END_HEADERS, stream.stream_id)
+            _put_header(out.data + out.begin + start, size, kind, flags | END_HEADERS, stream.stream_id)
             return 0
-        return self.cut_head(stream, start, size, flags)
+        return self.cut_head(stream, start, size, kind, flags)
 
-    cdef int cut_head(self, _Stream stream, size_t start, size_t size, int flags) except -1:
+    cdef int cut_head(self, _Stream stream, size_t start, size_t size, int kind, int flags) except -1:
         """Make frames of the block that begins `HEADER_BYTES` behind `start`."""
         cdef Out *out = &self.out
         cdef bytes block = (<const char *>out.data)[out.begin + start + HEADER_BYTES : out.end]
         cdef size_t position = 0
         cdef size_t part
-        cdef int kind = HEADERS
         out.end = out.begin + start
         while position < size:
             part = min(size - position, <size_t>self.peer_frame)
@@ -1292,7 +1366,7 @@ cdef class _Engine:
     cdef int put_trailers(self, _Stream stream, list fields) except -1:
         cdef size_t start
         _check(fields)
-        start = self.begin_head()
+        start = self.begin_head(0)
         self.encoder.fields(&self.out, fields)
         self.end_head(stream, start, True)
         return self.end_sent(stream)
@@ -1333,12 +1407,13 @@ cdef class _Engine:
     def goaway(self, last_stream_id, code, bytes debug not None=b""):
         cdef uint32_t last = MAX_STREAM_ID if last_stream_id is None else last_stream_id
         self.put_goaway(last, code, debug)
+        self.is_leaving = True
         if last < self.final_id:
             self.final_id = last
 
     @property
     def open_streams(self):
-        return len(self.streams)
+        return len(self.streams) - self.pushed
 
     @property
     def last_peer_stream_id(self):
@@ -1362,6 +1437,40 @@ cdef class _ServerEngine(_Engine):
             if end_stream:
                 self.end_sent(stream)
 
+    @property
+    def can_push(self):
+        return (
+            self.peer_takes_push
+            # Those whose head is still to come do not count yet (RFC 9113, 5.1.2), but will.
+            and self.pushed < self.peer_max_streams
+            and <int64_t>self.promised_id + 2 <= MAX_STREAM_ID
+            and not self.is_leaving
+            and not self.has_failed
+        )
+
+    def push(self, stream_id, head):
+        cdef _Stream stream = self.stream_by(stream_id)
+        cdef _Stream promised
+        cdef bytes method = head.method
+        cdef size_t start
+        # RFC 9113, 8.4: on a stream of the client's, on which we may still send; safe, cacheable and without content.
+        if (
+            stream is None
+            or stream.stream_id % 2 == 0
+            or stream.is_sent
+            or not (method == b"GET" or method == b"HEAD")
+            or not self.can_push
+        ):
+            return 0
+        # In the order of the calls: a client that saw the response first could ask itself (8.4.1).
+        start = self.put_request(head, method, self.promised_id + 2)
+        self.end_block(stream, start, PUSH_PROMISE, 0)
+        self.promised_id += 2
+        self.pushed += 1
+        promised = self.open(self.promised_id)
+        promised.has_head = promised.is_received = True
+        return promised.number
+
     cdef int put_response(self, _Stream stream, head, bint end_stream) except -1:
         cdef list fields = head.fields
         cdef object status = head.status
@@ -1369,7 +1478,7 @@ cdef class _ServerEngine(_Engine):
         cdef size_t start
         value = b"%d" % status if known == NULL else <object>known
         _check(fields)
-        start = self.begin_head()
+        start = self.begin_head(0)
         self.encoder.one(&self.out, _STATUS_NAME, value, False)
         self.encoder.fields(&self.out, fields)
         return self.end_head(stream, start, end_stream)
@@ -1386,25 +1495,12 @@ cdef class _ClientEngine(_Engine):
         if stream_id > MAX_STREAM_ID:
             raise RuntimeError("no stream id is left")
         cdef bytes method = head.method
-        cdef bytes scheme = head.scheme
-        cdef bytes authority = head.authority
-        cdef bytes path = head.path
-        cdef list fields = head.fields
-        cdef size_t start
-        if method is None or scheme is None or authority is None or path is None:
-            raise TypeError("a head's parts are bytes")
-        _check(fields)
+        cdef size_t start = self.put_request(head, method, 0)
         stream = self.open(stream_id)
-        start = self.begin_head()
-        self.encoder.one(&self.out, _METHOD_NAME, method, False)
-        self.encoder.one(&self.out, _SCHEME_NAME, scheme, False)
-        if PyBytes_GET_SIZE(authority):
-            self.encoder.one(&self.out, _AUTHORITY_NAME, authority, False)
-        self.encoder.one(&self.out, _PATH_NAME, path, False)
-        self.encoder.fields(&self.out, fields)
         self.end_head(stream, start, end_stream)
         self.highest_id = stream_id
         stream.has_no_content = method == b"HEAD"
+        stream.is_tunnel = method == b"CONNECT"
         stream.is_sent = end_stream
         return stream.number
 

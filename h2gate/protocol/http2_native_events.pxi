@@ -53,7 +53,9 @@ cdef Py_ssize_t _HEAD_FIELDS = _slot(RequestHead, "fields")
 cdef Py_ssize_t _HEAD_VERSION = _slot(RequestHead, "version")
 cdef Py_ssize_t _HEAD_LENGTH = _slot(RequestHead, "content_length")
 cdef Py_ssize_t _HEAD_TARGET = _slot(RequestHead, "target")
+cdef Py_ssize_t _HEAD_PROTOCOL = _slot(RequestHead, "protocol")
 cdef bytes _VERSION = b"HTTP/2.0"
+cdef bytes _NO_PROTOCOL = b""
 
 cdef type _RESPONSE_HEAD = ResponseHead
 cdef Py_ssize_t _HEAD_STATUS = _slot(ResponseHead, "status")
@@ -86,6 +88,7 @@ cdef object _request_head(method, scheme, authority, path, list fields, content_
     h2gate_set(head, _HEAD_VERSION, _VERSION)
     h2gate_set(head, _HEAD_LENGTH, content_length)
     h2gate_set(head, _HEAD_TARGET, path)
+    h2gate_set(head, _HEAD_PROTOCOL, _NO_PROTOCOL)
     return head
 
 

@@ -22,9 +22,13 @@ from h2gate.errors import ErrorCode, Failure, Reason
 from h2gate.net.deadlines import Timed
 from h2gate.protocol.events import Fields, RequestHead, ResponseHead
 from h2gate.proxy import rewrite
-from h2gate.proxy.answers import answer, text_of
+from h2gate.proxy.answers import answer
+from h2gate.proxy.early_hints import preloads, promised
+from h2gate.proxy.error_pages import ErrorPages
 from h2gate.proxy.exchange_state import SIDE, SideEvent, SideState
+from h2gate.proxy.field_rules import CompiledFieldRules
 from h2gate.proxy.mapping import ReverseMapping
+from h2gate.proxy.mirror import Copy
 from h2gate.proxy.request_body import EMPTY, RequestBody
 from h2gate.proxy.retry import TryFacts, backoff, counts, may_retry
 from h2gate.proxy.router import Found
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
 # A client that waits for 100 is told to go on after this long, whatever the backend says (RFC 9110, 10.1.1: a client
 # will not wait for ever, but those that wait long are many).
 CONTINUE_SECONDS = 1.0
+
+NO_FIELDS: Fields = []
 
 INTERIM_HEADS = 100
 """In one response. They go out before everything else and no window holds them back: 64 KiB of a backend can be 6000 of
@@ -49,7 +55,9 @@ class Exchange(Timed):
         "_awaits_continue",
         "_back",
         "_backend",
+        "_base_path",
         "_body",
+        "_copy",
         "_endpoint",
         "_given",
         "_goaways",
@@ -57,7 +65,9 @@ class Exchange(Timed):
         "_is_logged",
         "_lease_wanted_at",
         "_mapping",
+        "_max_body",
         "_moved_at",
+        "_patience",
         "_pool",
         "_proxy",
         "_retry_timer",
@@ -65,6 +75,7 @@ class Exchange(Timed):
         "_to_backend",
         "_tried",
         "_tries",
+        "backend_status",
         "began",
         "bytes_sent",
         "client",
@@ -74,9 +85,12 @@ class Exchange(Timed):
         "queued_seconds",
         "request",
         "request_id",
+        "response",
+        "response_trailers",
         "request_state",
         "response_state",
         "retries",
+        "source_port",
         "status",
         "stream",
         "total_seconds",
@@ -98,6 +112,7 @@ class Exchange(Timed):
 
         # the backend's side
         self.found: Found | None = None
+        self._patience = proxy.patience
         self._endpoint: Endpoint | None = None
         self._backend: Backend | None = None
         self._pool: Pool | None = None
@@ -113,10 +128,18 @@ class Exchange(Timed):
 
         self._body = EMPTY if end_stream else RequestBody(proxy.limits.replay_buffer, is_complete=False)
         self._awaits_continue = False
+        self._base_path: bytes | None = None
+        self._max_body: int | None = None
+        self._copy: Copy | None = None
 
         # for the log
         self.began = time()
         self.status = 0
+        # What the backend said, and the local port of its connection: None if it said nothing, if there was none.
+        self.backend_status: int | None = None
+        self.source_port: int | None = None
+        self.response: ResponseHead | None = None
+        self.response_trailers: Fields = NO_FIELDS
         self.bytes_sent = 0
         self.queued_seconds: float | None = None
         self.head_seconds: float | None = None
@@ -127,16 +150,37 @@ class Exchange(Timed):
 
     # The request, from the frontend
 
-    def forward(self, found: Found, backend: Backend, to_backend: RequestHead) -> None:
-        """Send the request to `backend`, once there is a lease."""
+    def forward(
+        self,
+        found: Found,
+        base_path: bytes | None,
+        backend: Backend,
+        to_backend: RequestHead,
+        copy: Copy | None,
+    ) -> None:
+        """Send the request to `backend`, once there is a lease; and `copy`, once the request is complete.
+
+        `base_path` is what has taken the matched prefix's place.
+        """
+        route = found.route
         self.found = found
+        self._patience = route.patience
+        self._base_path = base_path
         self._backend = backend
         self._to_backend = to_backend
+        self._max_body = route.max_body
+        if route.max_body is not None and (self.request.content_length or 0) > route.max_body:
+            self.fail(Failure(Reason.BODY_TOO_LARGE))
+            return
+        if copy is not None:
+            self._copy = copy
+            if self._body.is_complete:
+                self._send_copy()
         if self.request_state is SideState.BODY and _expects_continue(self.request):
             self._awaits_continue = True
             self.when = self._moved_at + CONTINUE_SECONDS
         else:
-            self.when = self._moved_at + self._proxy.head_patience
+            self.when = self._moved_at + self._patience.head
         self._proxy.deadlines.run(self)
         self._acquire()
 
@@ -147,12 +191,19 @@ class Exchange(Timed):
             return
         self._moved_at = self._proxy.deadlines.now
         self._awaits_continue = False
+        if self._max_body is not None and self._body.received + len(data) > self._max_body:
+            # What came before may have gone out, but the backend never sees the request's end.
+            self.stream.credit(credit)
+            self.on_request_broken(Failure(Reason.BODY_TOO_LARGE))
+            return
         padding = credit - len(data)
         if padding:
             self.stream.credit(padding)
         if end_stream:
             self.request_state = SIDE.next(self.request_state, SideEvent.END)
         self._body.add(data, end_stream, self._back)
+        if end_stream and self._copy is not None:
+            self._send_copy()
 
     def on_request_trailers(self, fields: Fields) -> None:
         if self.request_state is not SideState.BODY:
@@ -161,6 +212,14 @@ class Exchange(Timed):
         self._awaits_continue = False
         self.request_state = SIDE.next(self.request_state, SideEvent.END)
         self._body.end(rewrite.trailers(fields), self._back)
+        if self._copy is not None:
+            self._send_copy()
+
+    def _send_copy(self) -> None:
+        """Send the mirror its copy, if there is a whole body for it."""
+        copy, self._copy = self._copy, None
+        if copy is not None and self._body.is_whole:
+            copy.send(self._body)
 
     def on_request_broken(self, failure: Failure) -> None:
         if self.request_state is not SideState.BODY:
@@ -201,6 +260,7 @@ class Exchange(Timed):
         endpoint = self._endpoint = connection.pool.endpoint
         self._tried.append(endpoint)
         self._tries += 1
+        self.source_port = connection.local_port
         self._mapping = None
         head.scheme = endpoint.scheme
         if not self.found.route.preserve_host or not head.authority:
@@ -236,7 +296,7 @@ class Exchange(Timed):
             self._tried.pop()
         facts = TryFacts(
             tries=self._tries,
-            limit=proxy.retries.tries,
+            limit=proxy.retries.tries if self.found is None else self.found.route.tries,
             head_passed=self.response_state is not SideState.HEAD,
             body_replayable=self._body.is_whole,
             was_reused=was_reused,
@@ -278,15 +338,45 @@ class Exchange(Timed):
         if self._interims > INTERIM_HEADS:
             self.fail(Failure(Reason.BAD_RESPONSE, f"more than {INTERIM_HEADS} interim heads"))
             return
-        self.stream.send_interim(rewrite.interim(head, self._way_back))
+        assert self.found is not None
+        hints = self.found.route.early_hints
+        if head.status == 103 and hints == "off":
+            return
+        head = rewrite.interim(head, self._way_back)
+        if head.status == 103 and hints == "push":
+            self._push(head.fields)
+        self.stream.send_interim(head)
 
     def on_response(self, head: ResponseHead, end_stream: bool) -> None:
-        proxy = self._proxy
+        assert self.found is not None
+        proxy, route = self._proxy, self.found.route
         now = self._moved_at = proxy.deadlines.now
         self.head_seconds = now - self._started
-        self.when = now + proxy.timeouts.response_idle
+        self.when = now + self._patience.response_idle
+        self.backend_status = head.status
         self._body.drop()
-        self._pass_head(rewrite.response(head, self._way_back, proxy.date), end_stream)
+        if head.status >= 400 and head.status in route.error_override:
+            self._override(head)
+            return
+        head = proxy.rewriter.response(head, self._way_back, proxy.date, route.response_rules)
+        if route.early_hints == "push":
+            self._push(head.fields)
+        self._pass_head(head, end_stream)
+
+    def _override(self, head: ResponseHead) -> None:
+        """Answer with a page of our own in place of the backend's."""
+        proxy = self._proxy
+        self._leave_backend()
+        head = proxy.rewriter.response(head, self._way_back, proxy.date)
+        ours, body = proxy.errors.of_override(self.request, self.request_id, self._error_pages, head)
+        self._pass_answer(ours, body, head.status)
+
+    def _push(self, fields: Fields) -> None:
+        """Push what a head tells the client to preload, where the client takes it."""
+        if self.stream.can_push and self.request.method in (b"GET", b"HEAD"):
+            scheme, authority = rewrite.client_origin(self.request, self.client)
+            for path in preloads(fields, scheme, authority):
+                self.stream.push(promised(self.request, path))
 
     def on_response_data(self, data: bytes, end_stream: bool) -> None:
         # As `_pass_data`: for large bodies this is the path that counts.
@@ -297,7 +387,8 @@ class Exchange(Timed):
             self._response_ended()
 
     def on_response_trailers(self, fields: Fields) -> None:
-        self.stream.send_trailers(rewrite.trailers(fields))
+        fields = self.response_trailers = rewrite.trailers(fields)
+        self.stream.send_trailers(fields)
         self._response_ended()
 
     def _way_back(self) -> ReverseMapping:
@@ -309,17 +400,20 @@ class Exchange(Timed):
             self._mapping = ReverseMapping(
                 self._endpoint.authority,
                 self._endpoint.scheme,
-                self.found.route.base_path,
+                self._base_path,
                 self.found.matched,
                 client_authority,
                 client_scheme,
+                self.found.route.cookies,
             )
         return self._mapping
 
     # What goes to the client
 
-    def _pass_head(self, head: ResponseHead, end_stream: bool) -> None:
-        self.status = head.status
+    def _pass_head(self, head: ResponseHead, end_stream: bool, status: int = 0) -> None:
+        """`status` is for the log, where it is not the head's."""
+        self.status = status or head.status
+        self.response = head
         self.response_state = SIDE.next(self.response_state, SideEvent.HEAD_PASSED)
         # RFC 9110, 10.1.1: a final head says all that the client waits for; no 100 may follow it.
         self._awaits_continue = False
@@ -347,8 +441,15 @@ class Exchange(Timed):
     def answer(self, status: int, body: bytes, extra: Fields) -> None:
         """Answer without a backend. The head may be passed only once."""
         head = answer(status, body, self._proxy.date.now(), [*extra, (b"x-request-id", self.request_id)])
+        self._pass_answer(head, body, status)
+
+    def _pass_answer(self, head: ResponseHead, body: bytes, status: int) -> None:
+        """Pass what the gate says itself. `status` is for the log: a gRPC client finds its own in a 200."""
+        rules = self.response_rules
+        if rules is not None:
+            head.fields = rules.apply(head.fields)
         has_body = bool(body) and status not in (204, 304) and self.request.method != b"HEAD"
-        self._pass_head(head, end_stream=not has_body)
+        self._pass_head(head, not has_body, status)
         if has_body:
             self._pass_data(body, end_stream=True)
 
@@ -357,12 +458,22 @@ class Exchange(Timed):
         self.failure = failure
         self._leave_backend()
         if self.response_state is SideState.HEAD:
-            status = failure.rule.status
-            self.answer(status, text_of(status), extra or [])
+            errors = self._proxy.errors
+            head, body = errors.of_failure(self.request, self.request_id, self._error_pages, failure, extra or [])
+            self._pass_answer(head, body, failure.rule.status)
         else:
             self._break_off(failure)
             self.stream.reset(failure)
             self._log()
+
+    @property
+    def response_rules(self) -> CompiledFieldRules | None:
+        """The operator's, of the route that was found."""
+        return None if self.found is None else self.found.route.response_rules
+
+    @property
+    def _error_pages(self) -> ErrorPages:
+        return self._proxy.router.error_pages if self.found is None else self.found.route.error_pages
 
     # Ends
 
@@ -399,6 +510,10 @@ class Exchange(Timed):
         return self._body.received
 
     @property
+    def request_trailers(self) -> Fields:
+        return self._body.trailers or NO_FIELDS
+
+    @property
     def endpoint(self) -> str | None:
         return self._endpoint.name if self._endpoint is not None else None
 
@@ -415,9 +530,9 @@ class Exchange(Timed):
         if self._awaits_continue:
             self._awaits_continue = False
             self.stream.send_interim(ResponseHead(100))
-            self._watch(now + proxy.timeouts.response_head)
+            self._watch(now + self._patience.response_head)
             return
-        limit, failure = self._patience()
+        limit, failure = self._due()
         due = self._moved_at + limit
         if now < due:
             self._watch(due)
@@ -427,12 +542,12 @@ class Exchange(Timed):
     def _watch(self, due: float) -> None:
         if self.response_state is SideState.HEAD:
             # Whose turn it is may change before the time is over, and another limit with it.
-            due = min(due, self._proxy.deadlines.now + self._proxy.head_patience)
+            due = min(due, self._proxy.deadlines.now + self._patience.head)
         self.when = due
 
-    def _patience(self) -> tuple[float, Failure]:
+    def _due(self) -> tuple[float, Failure]:
         """Return how long nothing may move now, in seconds, and what has failed if it did not."""
-        timeouts = self._proxy.timeouts
+        timeouts = self._patience
         if self.response_state is SideState.HEAD:
             if self._back is None:
                 # The pool's queue and the back-off have times of their own, far shorter than this.

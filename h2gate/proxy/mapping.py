@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 
 _DEFAULT_PORTS = {b"http": b"80", b"https": b"443"}
 # The authority ends as RFC 3986, 3.2 says. A backslash stays in it: `http://backend\@evil` is not ours.
@@ -21,13 +22,57 @@ _REFRESH = re.compile(rb"""([ \t]*[0-9.]+[ \t]*[;,][ \t]*(?:url[ \t]*=[ \t]*)?)(
 _COOKIE_HOST = re.compile(rb"[A-Za-z0-9.\-_]+")
 
 
-class ReverseMapping:
-    """A response's way back. `matched` and `base_path` as in `router.Found`; authorities may have a port.
+class CookieMaps:
+    """What the operator says of cookies: other domains and paths than those that follow from the route.
 
-    `client_authority` is empty if an HTTP/1.0 client sent none: then absolute URLs become path-only ones.
+    Where one applies it is the last word: the rule for all fields is not asked. A domain is compared as a whole, a path
+    by whole segments, the longest first: Apache's "begins with" takes `/application` for one below `/app`.
     """
 
-    __slots__ = ("backend_authority", "backend_scheme", "base_path", "client_authority", "client_scheme", "matched")
+    __slots__ = ("domains", "paths")
+
+    def __init__(self, domains: Mapping[str, str], paths: Mapping[str, str]) -> None:
+        self.domains = {
+            name.removeprefix(".").lower().encode("ascii"): to.encode("ascii") for name, to in domains.items()
+        }
+        self.paths = sorted(
+            ((start.encode("utf-8"), to.encode("utf-8")) for start, to in paths.items()),
+            key=lambda pair: -len(pair[0].rstrip(b"/")),
+        )
+
+    def domain(self, text: bytes) -> bytes | None:
+        """Return what takes the place of a Domain, None if none of the maps is about it."""
+        return self.domains.get(text.strip().lower().removeprefix(b"."))
+
+    def path(self, text: bytes) -> bytes | None:
+        """As `domain`, for a Path."""
+        text = text.strip()
+        for start, to in self.paths:
+            if text == start:
+                return to
+            # A cookie for `/app` is for what is below `/app/`, too (RFC 6265, 5.1.4).
+            stem = start.rstrip(b"/")
+            if text == stem or text.startswith(stem + b"/"):
+                return to.rstrip(b"/") + text[len(stem) :] or b"/"
+        return None
+
+
+class ReverseMapping:
+    """A response's way back. `matched` as in `router.Found`, `base_path` and `cookies` of its target and route.
+
+    Authorities may have a port. `client_authority` is empty if an HTTP/1.0 client sent none: then absolute URLs become
+    path-only ones.
+    """
+
+    __slots__ = (
+        "backend_authority",
+        "backend_scheme",
+        "base_path",
+        "client_authority",
+        "client_scheme",
+        "cookies",
+        "matched",
+    )
 
     def __init__(
         self,
@@ -37,6 +82,7 @@ class ReverseMapping:
         matched: bytes,
         client_authority: bytes,
         client_scheme: bytes,
+        cookies: CookieMaps | None = None,
     ) -> None:
         # Nothing is worked out before it is asked for: most responses have none of these fields.
         self.backend_authority = backend_authority
@@ -45,6 +91,7 @@ class ReverseMapping:
         self.matched = matched
         self.client_authority = client_authority
         self.client_scheme = client_scheme
+        self.cookies = cookies
 
     def location(self, value: bytes) -> bytes:
         """Map one URI reference. Relative ones (`x`, `../x`, `?x`) are right as they are."""
@@ -88,7 +135,10 @@ class ReverseMapping:
         for attribute in attributes:
             name, equals, text = attribute.partition(b"=")
             word = name.strip().lower()
-            if word == b"path" and not is_bound:
+            mapped = None if self.cookies is None or is_bound else _map_attribute(self.cookies, word, text)
+            if mapped is not None:
+                attribute = name + equals + mapped
+            elif word == b"path" and not is_bound:
                 attribute = name + equals + self._cookie_path(text)
             elif word == b"domain" and self._is_backend_host(text):
                 host = split_authority(self.client_authority)[0]
@@ -137,6 +187,12 @@ class ReverseMapping:
     def _is_backend_host(self, domain: bytes) -> bool:
         host = split_authority(self.backend_authority)[0].lower()
         return domain.strip().lower().removeprefix(b".") == host
+
+
+def _map_attribute(cookies: CookieMaps, word: bytes, text: bytes) -> bytes | None:
+    if word == b"domain":
+        return cookies.domain(text)
+    return cookies.path(text) if word == b"path" else None
 
 
 # What makes a leading slash the start of a host to browsers, which read `\\` as `/` and skip tabs.

@@ -6,7 +6,9 @@ One `Proxy` per worker. It owns the router and the backends, and keeps the book 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,11 +19,13 @@ from h2gate.errors import Failure, Reason
 from h2gate.net.reactor import Reactor
 from h2gate.protocol.events import RequestHead
 from h2gate.proxy import rewrite
-from h2gate.proxy.answers import DateField
+from h2gate.proxy.answers import DateField, Errors
 from h2gate.proxy.exchange import Exchange
+from h2gate.proxy.mirror import COPIES, Copy
 from h2gate.proxy.path import BadPath, normalize
 from h2gate.proxy.retry import RetryBudget
-from h2gate.proxy.router import Found, Router, map_path, redirect_location
+from h2gate.proxy.router import Found, Router, Target, map_path, redirect_location, standing_patience
+from h2gate.proxy.tunnel import Tunnel
 
 # For the log, where a request's head could not be read.
 _UNREADABLE = RequestHead(method=b"-", scheme=b"", authority=b"", path=b"-", version=b"-", target=b"-")
@@ -38,13 +42,16 @@ class Proxy:
         "active",
         "backends",
         "budget",
+        "copies",
         "date",
         "deadlines",
-        "head_patience",
+        "errors",
         "is_stopping",
         "limits",
+        "patience",
         "requests",
         "retries",
+        "rewriter",
         "router",
         "timeouts",
     )
@@ -57,19 +64,23 @@ class Proxy:
         log: Callable[[Exchange], None],
     ) -> None:
         self.router = Router(config)
+        self.rewriter = rewrite.Rewriter(config.forwarding)
         self.backends = backends
         self.timeouts = config.timeouts
-        # The shorter of the two times for which nothing may move before the response's head.
-        self.head_patience = min(config.timeouts.request_body, config.timeouts.response_head)
+        # Of exchanges that have no route yet.
+        self.patience = standing_patience(config.timeouts)
         self.limits = config.limits
         self.retries = config.retries
         self.budget = RetryBudget(config.retries.budget)
         self.deadlines = reactor.deadlines
         self.date = DateField()
+        self.errors = Errors(self.date, config.forwarding.proxy_status)
         self.is_stopping = False
         # exchanges under way, and begun since the start
         self.active = 0
         self.requests = 0
+        # copies for mirrors under way
+        self.copies = 0
         self._reactor = reactor
         self._log = log
 
@@ -94,10 +105,17 @@ class Proxy:
         self.active += 1
         self.requests += 1
         self.budget.on_request(self.deadlines.now)
-        return Exchange(self, stream, head, end_stream)
+        return (Tunnel if head.protocol else Exchange)(self, stream, head, end_stream)
 
     def _route(self, exchange: Exchange, head: RequestHead) -> None:
-        if head.method == b"CONNECT":
+        if exchange.client.names is not None and not exchange.client.serves(head.authority):
+            exchange.fail(Failure(Reason.MISDIRECTED))
+            return
+        method = head.method
+        if head.protocol:
+            # What a WebSocket would be without one: routes are for both of its forms (RFC 8441, 5).
+            method = b"GET"
+        elif method == b"CONNECT":
             # No open proxy: there is no tunnel to anywhere.
             exchange.fail(Failure(Reason.BAD_REQUEST, "CONNECT"))
             return
@@ -106,34 +124,76 @@ class Proxy:
         except BadPath as error:
             exchange.fail(Failure(Reason.BAD_REQUEST, str(error)))
             return
-        found = self.router.find(head.method, head.authority, path)
+        found = self.router.find(method, head.authority, path, head.fields, query)
         if found is None:
-            self._refuse(exchange, head, path)
+            self._refuse(exchange, head, path, query)
         else:
             self._follow(exchange, found, path, query)
 
-    def _refuse(self, exchange: Exchange, head: RequestHead, path: bytes) -> None:
-        methods = self.router.allowed_methods(head.authority, path)
+    def _refuse(self, exchange: Exchange, head: RequestHead, path: bytes, query: bytes) -> None:
+        methods = self.router.allowed_methods(head.authority, path, head.fields, query)
         if methods:
-            allow = (b"allow", b", ".join(methods))
-            exchange.fail(Failure(Reason.METHOD_NOT_ALLOWED), [allow])
+            exchange.fail(Failure(Reason.METHOD_NOT_ALLOWED), [allow(methods)])
         else:
             exchange.fail(Failure(Reason.NO_ROUTE))
 
     def _follow(self, exchange: Exchange, found: Found, path: bytes, query: bytes) -> None:
+        exchange.found = found
         route = found.route
-        if route.backend is not None:
-            target = map_path(found, path, query)
-            to_backend = rewrite.request(exchange.request, found, target, exchange.client, exchange.request_id)
-            exchange.forward(found, self.backends[route.backend], to_backend)
+        target = route.choose()
+        if target is not None:
+            self._forward(exchange, found, target, path, query)
         elif route.redirect is not None:
-            exchange.found = found
             location = redirect_location(found, query)
             exchange.answer(route.redirect.status, b"", [(b"location", location)])
         else:
             assert route.respond is not None
-            exchange.found = found
             exchange.answer(route.respond.status, route.respond.body, [])
+
+    def _forward(self, exchange: Exchange, found: Found, target: Target, path: bytes, query: bytes) -> None:
+        if exchange.request.method in rewrite.COUNTS_HOPS and self._ends_here(exchange, found):
+            return
+        backend, base_path = target
+        try:
+            mapped = map_path(found, base_path, path, query)
+        except BadPath as error:
+            exchange.fail(Failure(Reason.BAD_REQUEST, str(error)))
+            return
+        to_backend = self.rewriter.request(exchange.request, found, mapped, exchange.client, exchange.request_id)
+        if isinstance(exchange, Tunnel):
+            failure = exchange.prepare(found.route, to_backend)
+            if failure is not None:
+                exchange.fail(failure)
+                return
+        copy = None
+        if found.route.mirror is not None:
+            copy = self._copy_for(found, path, query, to_backend)
+        exchange.forward(found, base_path, self.backends[backend], to_backend, copy)
+
+    def _ends_here(self, exchange: Exchange, found: Found) -> bool:
+        """Answer an OPTIONS or TRACE that was to come as far as the gate: Max-Forwards (RFC 9110, 7.6.2)."""
+        try:
+            hops = rewrite.hops_of(exchange.request)
+        except ValueError as error:
+            exchange.fail(Failure(Reason.BAD_REQUEST, str(error)))
+            return True
+        if hops != 0:
+            return False
+        allowed = allow(found.route.methods or USUAL_METHODS)
+        if exchange.request.method == b"OPTIONS":
+            exchange.answer(200, b"", [allowed])
+        else:
+            # To echo a request shows a page's script the cookies that it may not see (9.3.8 would have it).
+            exchange.fail(Failure(Reason.METHOD_NOT_ALLOWED), [allowed])
+        return True
+
+    def _copy_for(self, found: Found, path: bytes, query: bytes, to_backend: RequestHead) -> Copy | None:
+        """Return a copy of the request for the route's mirror, if it is to have one."""
+        mirror = found.route.mirror
+        if mirror is None or to_backend.protocol or self.copies >= COPIES or random.random() >= mirror.share:
+            return None
+        head = replace(to_backend, path=map_path(found, mirror.base_path, path, query))
+        return Copy(self, self.backends[mirror.backend], head)
 
     # What exchanges ask
 
@@ -149,4 +209,13 @@ class Proxy:
 
     def finished(self, exchange: Exchange) -> None:
         self.active -= 1
-        self._log(exchange)
+        if exchange.found is None or exchange.found.route.logs:
+            self._log(exchange)
+
+
+# What a backend behind a route for all methods is likely to have: said by the gate only in the backend's place.
+USUAL_METHODS = (b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PUT")
+
+
+def allow(methods: Iterable[bytes]) -> tuple[bytes, bytes]:
+    return (b"allow", b", ".join(sorted(methods)))

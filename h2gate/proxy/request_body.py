@@ -12,7 +12,7 @@ from h2gate.protocol.events import Fields
 
 class RequestBody:
     """`limit`: bytes that may be held to send them again. What was never sent is held whatever its size: a window
-    bounds it."""
+    bounds it. `trailers` are the request's, None if it has none."""
 
     __slots__ = (
         "_chunks",
@@ -20,17 +20,17 @@ class RequestBody:
         "_framed",
         "_held",
         "_limit",
-        "_trailers",
         "is_complete",
         "is_whole",
         "received",
+        "trailers",
     )
 
     def __init__(self, limit: int, is_complete: bool) -> None:
         self._limit = limit
         self._chunks: list[bytes] = []
         self._held = 0
-        self._trailers: Fields | None = None
+        self.trailers: Fields | None = None
         self._framed = 0
         self._credited = 0
         self.is_complete = is_complete
@@ -47,29 +47,29 @@ class RequestBody:
             self._held += len(data)
         if back is not None:
             back.send_data(data, end_stream)
-            self._drop_excess()
+            self._drop_excess(back)
 
     def end(self, trailers: Fields, back: BackendStream | None) -> None:
         self.is_complete = True
-        self._trailers = trailers
+        self.trailers = trailers
         if back is not None:
             back.send_trailers(trailers)
 
     @property
     def is_empty(self) -> bool:
         """Whether the head alone is the whole request."""
-        return self.is_complete and not self._chunks and self._trailers is None
+        return self.is_complete and not self._chunks and self.trailers is None
 
     def send_from_start(self, back: BackendStream) -> None:
         """Send what is held on a fresh stream, whose head is out."""
         self._framed = 0
-        ends_with_data = self.is_complete and self._trailers is None
+        ends_with_data = self.is_complete and self.trailers is None
         last = len(self._chunks) - 1
         for index, chunk in enumerate(self._chunks):
             back.send_data(chunk, ends_with_data and index == last)
-        if self._trailers is not None:
-            back.send_trailers(self._trailers)
-        self._drop_excess()
+        if self.trailers is not None:
+            back.send_trailers(self.trailers)
+        self._drop_excess(back)
 
     def framed(self, size: int) -> int:
         """Note that `size` bytes went out to the backend; return how much of it is new and owed to the client."""
@@ -83,14 +83,19 @@ class RequestBody:
         """Whether the backend's stream has everything that the client has sent."""
         return self._framed == self.received
 
+    def contents(self) -> tuple[list[bytes], Fields | None]:
+        """Return the pieces of a whole body, and its trailers."""
+        return self._chunks.copy(), self.trailers
+
     def drop(self) -> None:
         """It will not be sent again."""
         self._chunks.clear()
         self._held = 0
         self.is_whole = False
 
-    def _drop_excess(self) -> None:
-        if self._held > self._limit:
+    def _drop_excess(self, back: BackendStream) -> None:
+        # What the stream holds back for the proof of its connection has not been sent: it may still go to another.
+        if self._held > self._limit and not back.is_held:
             self.drop()
 
 

@@ -4,22 +4,76 @@ Owns the compiled routes. The rule: the first route in the operator's order that
 (`path.normalize`) and nothing else: what was matched is what the backend gets. To find it not all are asked but
 those that an index by host and path leaves: the cost is the same for one route and for a thousand.
 
-Paths are mapped as Apache's ProxyPass does: the matched prefix is replaced by the backend URL's path as plain text, no
-slash is added or taken away (`/app/` to `/base/`). A `regex:` route has no such prefix: the whole path is `rest`, and
-config.checks lets its backend have no path.
+Paths are mapped as Apache's ProxyPass does: the matched prefix is replaced by the backend URL's path, or by `rewrite`'s
+`prefix`, as plain text, no slash is added or taken away (`/app/` to `/base/`). A `regex:` route has no such prefix: the
+whole path is `rest`, and config.checks lets its backend have no path.
+
+What a route inherits from the top level is worked out here, once, and not for each request.
 """
 
 from __future__ import annotations
 
+import random as _random
 import re
-from collections.abc import Callable
-from typing import NamedTuple
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import Literal, NamedTuple
 
-from h2gate.config.model import Config, Redirect, Route
-from h2gate.config.resolved import target_of
-from h2gate.proxy.mapping import split_authority
+from h2gate.config.model import Config, Redirect, Rewrite, Route, RouteTimeouts, Timeouts
+from h2gate.config.resolved import mirror_of, targets_of
+from h2gate.proxy.conditions import Conditions
+from h2gate.proxy.error_pages import ErrorPages
+from h2gate.proxy.field_rules import compile_rules
+from h2gate.proxy.mapping import CookieMaps, split_authority
+from h2gate.proxy.path import BadPath, normalize
 
 HostTest = Callable[[bytes], bool]
+_Fields = Sequence[tuple[bytes, bytes]]
+
+_ALL_ERRORS = frozenset(range(400, 600))
+
+
+class Target(NamedTuple):
+    """A backend's name, and the path that takes the matched prefix's place (None: the path stays)."""
+
+    backend: str
+    base_path: bytes | None
+
+
+class MirrorTarget(NamedTuple):
+    """Where a `share`, 0 to 1, of the route's requests is copied to."""
+
+    backend: str
+    base_path: bytes | None
+    share: float
+
+
+class Patience(NamedTuple):
+    """How long nothing may move, in seconds. `head` is the shorter of the two before the response's head."""
+
+    request_body: float
+    response_head: float
+    response_idle: float
+    tunnel_idle: float
+    head: float
+
+    @classmethod
+    def of(cls, general: Timeouts, own: RouteTimeouts | None = None) -> Patience:
+        """Return the times of a route, or of what has none yet."""
+        own = own or _NO_TIMEOUTS
+        request_body = own.request_body or general.request_body
+        response_head = own.response_head or general.response_head
+        return cls(
+            request_body,
+            response_head,
+            own.response_idle or general.response_idle,
+            own.tunnel_idle or general.tunnel_idle,
+            min(request_body, response_head),
+        )
+
+
+_NO_TIMEOUTS = RouteTimeouts()
 
 
 class CompiledRespond(NamedTuple):
@@ -37,34 +91,69 @@ class CompiledRedirect(NamedTuple):
     slash: bool
 
 
+class CompiledRewrite(NamedTuple):
+    """What is searched for in a path, and what takes its place."""
+
+    regex: re.Pattern[bytes]
+    replacement: bytes
+
+
 class CompiledRoute:
-    """A route as the hot path wants it. `name` is for the log; `backend` names a `Target` of `config.resolved`."""
+    """A route as the hot path wants it; what is off is None, or empty.
+
+    `name` is for the log. Where `choose` gives no target the gate answers itself, by `respond` or `redirect`.
+    `max_body` is in bytes.
+    """
 
     __slots__ = (
-        "backend",
-        "base_path",
+        "_target",
+        "_weights",
+        "conditions",
+        "cookies",
+        "early_hints",
+        "error_override",
+        "error_pages",
         "exact",
         "host_matches",
         "index",
+        "logs",
+        "max_body",
         "methods",
+        "mirror",
         "name",
         "path_matches",
+        "patience",
         "prefix",
         "preserve_host",
         "redirect",
+        "request_rules",
         "respond",
+        "response_rules",
+        "rewrite",
         "segment",
+        "tries",
+        "websocket",
     )
 
     def __init__(self, config: Config, route: Route, index: int) -> None:
         match, path = route.match, route.match.path
-        target = target_of(config, route)
         self.index = index
         # Such as `GET|HEAD app.example.com /app/`.
         self.name = " ".join(str(part) for part in ("|".join(match.methods or ()), match.host or "", path) if part)
-        self.backend: str | None = None if target is None else target.name
-        self.base_path: bytes | None = None if target is None else target.base_path
+        self.conditions = Conditions(match) if match.headers or match.query else None
+        self._lead(config, route)
         self.preserve_host = route.preserve_host
+        self.request_rules = compile_rules(route.request_headers)
+        self.response_rules = compile_rules(route.response_headers)
+        self.cookies = CookieMaps(route.cookie_domain, route.cookie_path) if _has_cookie_maps(route) else None
+        self.patience = Patience.of(config.timeouts, route.timeouts)
+        self.tries = config.retries.tries if route.retries is None else route.retries.tries
+        self.max_body = config.limits.max_body if route.max_body is None else route.max_body
+        self.error_override = _statuses(route.error_override)
+        self.error_pages = ErrorPages((*route.error_pages, *config.error_pages))
+        self.websocket = route.websocket
+        self.early_hints: Literal["forward", "push", "off"] = route.early_hints
+        self.logs = route.access_log
         self.respond = (
             None if route.respond is None else CompiledRespond(route.respond.status, route.respond.body.encode())
         )
@@ -84,8 +173,65 @@ class CompiledRoute:
         # `/app` as a prefix ends at a segment's end; `/app/` and `/` bring the end along.
         self.segment = self.prefix is not None and not self.prefix.endswith(b"/")
 
+    def _lead(self, config: Config, route: Route) -> None:
+        """Work out where the route leads."""
+        rewrite = route.rewrite
+        prefix = None if rewrite is None or rewrite.prefix is None else rewrite.prefix.encode("ascii")
+        targets = [
+            (Target(target.name, target.base_path if prefix is None else prefix), weight)
+            for target, weight in targets_of(config, route)
+        ]
+        self._target: Target | None = targets[0][0] if len(targets) == 1 else None
+        self._weights: Weights | None = Weights(targets) if len(targets) > 1 else None
+        self.rewrite = _compile_rewrite(rewrite)
+        mirror = mirror_of(config, route)
+        self.mirror: MirrorTarget | None = None
+        if mirror is not None and route.mirror is not None:
+            base_path = mirror.base_path if prefix is None else prefix
+            self.mirror = MirrorTarget(mirror.name, base_path, route.mirror.share)
+
+    def choose(self) -> Target | None:
+        """Return where a request goes, None if the gate answers it. Ask once for each: `weights` draw lots."""
+        return self._target if self._weights is None else self._weights.choose()
+
     def __repr__(self) -> str:
         return f"<route {self.index} {self.name}>"
+
+
+class Weights:
+    """Backends and the share of requests that each gets."""
+
+    __slots__ = ("_bounds", "_targets")
+
+    def __init__(self, targets: Sequence[tuple[Target, int]]) -> None:
+        targets = [(target, weight) for target, weight in targets if weight]
+        self._targets = [target for target, _ in targets]
+        self._bounds = list(accumulate(weight for _, weight in targets))
+
+    def choose(self, random: Callable[[], float] = _random.random) -> Target:
+        return self._targets[bisect_right(self._bounds, random() * self._bounds[-1])]
+
+
+def _compile_rewrite(rewrite: Rewrite | None) -> CompiledRewrite | None:
+    if rewrite is None or rewrite.regex is None:
+        return None
+    return CompiledRewrite(re.compile(rewrite.regex.encode("utf-8")), (rewrite.to or "").encode("utf-8"))
+
+
+def _statuses(override: bool | tuple[int, ...]) -> frozenset[int]:
+    if isinstance(override, bool):
+        return _ALL_ERRORS if override else frozenset()
+    return frozenset(override)
+
+
+def _has_cookie_maps(route: Route) -> bool:
+    return bool(route.cookie_domain or route.cookie_path)
+
+
+def standing_patience(timeouts: Timeouts) -> Patience:
+    """Return that of requests without a route of their own."""
+    body, head = timeouts.request_body, timeouts.response_head
+    return Patience(body, head, timeouts.response_idle, timeouts.tunnel_idle, min(body, head))
 
 
 class Found(NamedTuple):
@@ -123,29 +269,39 @@ class _PathIndex:
         else:
             self._searched.append(route)
 
-    def first(self, method: bytes, path: bytes, best: CompiledRoute | None) -> CompiledRoute | None:
+    def first(
+        self, method: bytes, path: bytes, fields: _Fields, query: bytes, best: CompiledRoute | None
+    ) -> CompiledRoute | None:
         """Return the first route for the request, or `best` if that stands before it."""
         for size in self._lengths:
             routes = self._prefixes.get(path[:size])
             # `/app` as a prefix ends at a segment's end; `/app/` and `/` bring the end along.
             if routes is not None and (path[size - 1 : size] == b"/" or path[size : size + 1] in _SEGMENT_ENDS):
-                best = _first_of(routes, method, best)
+                best = _first_of(routes, method, fields, query, best)
         if self._exact and path in self._exact:
-            best = _first_of(self._exact[path], method, best)
+            best = _first_of(self._exact[path], method, fields, query, best)
         for route in self._searched:
             if best is not None and best.index < route.index:
                 break
             assert route.path_matches is not None
-            if (route.methods is None or method in route.methods) and route.path_matches(path):
+            if (
+                (route.methods is None or method in route.methods)
+                and route.path_matches(path)
+                and (route.conditions is None or route.conditions.hold(fields, query))
+            ):
                 return route
         return best
 
 
-def _first_of(routes: list[CompiledRoute], method: bytes, best: CompiledRoute | None) -> CompiledRoute | None:
+def _first_of(
+    routes: list[CompiledRoute], method: bytes, fields: _Fields, query: bytes, best: CompiledRoute | None
+) -> CompiledRoute | None:
     for route in routes:
         if best is not None and best.index < route.index:
             return best
-        if route.methods is None or method in route.methods:
+        if (route.methods is None or method in route.methods) and (
+            route.conditions is None or route.conditions.hold(fields, query)
+        ):
             return route
     return best
 
@@ -153,10 +309,12 @@ def _first_of(routes: list[CompiledRoute], method: bytes, best: CompiledRoute | 
 class Router:
     """The routes of a config, in order."""
 
-    __slots__ = ("_any_host", "_hosts", "_wildcards", "routes")
+    __slots__ = ("_any_host", "_hosts", "_wildcards", "error_pages", "routes")
 
     def __init__(self, config: Config) -> None:
         self.routes = tuple(CompiledRoute(config, route, index) for index, route in enumerate(config.routes))
+        self.error_pages = ErrorPages(config.error_pages)
+        """For requests that no route takes."""
         self._any_host = _PathIndex()
         self._hosts: dict[bytes, _PathIndex] = {}
         # `*.example.com` by `example.com`.
@@ -169,45 +327,80 @@ class Router:
                 index = (self._wildcards if host.is_wildcard else self._hosts).setdefault(host.name, _PathIndex())
             index.add(compiled)
 
-    def find(self, method: bytes, authority: bytes, path: bytes) -> Found | None:
-        """Return the first route for the request, None if there is none."""
-        best = self._any_host.first(method, path, None)
+    def find(
+        self,
+        method: bytes,
+        authority: bytes,
+        path: bytes,
+        fields: _Fields = (),
+        query: bytes = b"",
+    ) -> Found | None:
+        """Return the first route for the request, None if there is none. `query` as of `path.normalize`."""
+        best = self._any_host.first(method, path, fields, query, None)
         if self._hosts or self._wildcards:
-            best = self._first_by_host(method, authority, path, best)
+            best = self._first_by_host(method, authority, path, fields, query, best)
         if best is None:
             return None
         size = len(path) if best.exact is not None else len(best.prefix or b"")
         return Found(best, path[:size], path[size:])
 
     def _first_by_host(
-        self, method: bytes, authority: bytes, path: bytes, best: CompiledRoute | None
+        self,
+        method: bytes,
+        authority: bytes,
+        path: bytes,
+        fields: _Fields,
+        query: bytes,
+        best: CompiledRoute | None,
     ) -> CompiledRoute | None:
         host = split_authority(authority)[0].lower().removesuffix(b".")
         index = self._hosts.get(host)
         if index is not None:
-            best = index.first(method, path, best)
+            best = index.first(method, path, fields, query, best)
         if self._wildcards:
             while host:
                 host = host.partition(b".")[2]
                 index = self._wildcards.get(host)
                 if index is not None:
-                    best = index.first(method, path, best)
+                    best = index.first(method, path, fields, query, best)
         return best
 
-    def allowed_methods(self, authority: bytes, path: bytes) -> tuple[bytes, ...]:
+    def allowed_methods(
+        self, authority: bytes, path: bytes, fields: _Fields = (), query: bytes = b""
+    ) -> tuple[bytes, ...]:
         """Return the methods of routes that match but for the method: () means 404, others 405 with Allow."""
         host = split_authority(authority)[0]
         allowed: set[bytes] = set()
         for route in self.routes:
-            if route.methods is not None and _match(route, host, path) is not None:
+            if (
+                route.methods is not None
+                and _match(route, host, path) is not None
+                and (route.conditions is None or route.conditions.hold(fields, query))
+            ):
                 allowed |= route.methods
         return tuple(sorted(allowed))
 
 
-def map_path(found: Found, path: bytes, query: bytes) -> bytes:
-    """Return the path and query for the backend. `query` as of `path.normalize`: with its `?`, or empty."""
-    base = found.route.base_path
-    return (path if base is None else base + found.rest) + query
+def map_path(found: Found, base_path: bytes | None, path: bytes, query: bytes) -> bytes:
+    """Return the path and query for the backend: `base_path` of a target. `query` as of `path.normalize`.
+
+    Raises BadPath where `rewrite` makes no path of what the client sent.
+    """
+    rewrite = found.route.rewrite
+    if rewrite is not None:
+        return _rewritten(rewrite, path) + query
+    return (path if base_path is None else base_path + found.rest) + query
+
+
+def _rewritten(rewrite: CompiledRewrite, path: bytes) -> bytes:
+    """Replace the first match. The result is read as if a client had sent it: nothing gets in by a group that would not
+    get in by itself, no space, control character, dot segment, query or fragment (CVE-2023-25690)."""
+    result = rewrite.regex.sub(rewrite.replacement, path, count=1)
+    if result == path:
+        return path
+    if b"?" in result:
+        raise BadPath("a question mark in the rewritten path")
+    return normalize(result)[0]
 
 
 def redirect_location(found: Found, query: bytes) -> bytes:

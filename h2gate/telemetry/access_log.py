@@ -22,6 +22,7 @@ from pathlib import Path
 from h2gate.config.model import AccessLog as AccessLogConfig
 from h2gate.errors import ExitCode, StartError
 from h2gate.telemetry.formats import FORMATS, Entry
+from h2gate.telemetry.log_format import compile_format
 
 BATCH_BYTES = 65_536
 """Waiting lines are written when they are more than this; else at the worker's next `flush`."""
@@ -47,7 +48,7 @@ class AccessLog:
 
         Raises StartError (73, or 77 without the permission) where the file cannot be opened.
         """
-        self._format = FORMATS[config.format]
+        self._format = FORMATS.get(config.format) or compile_format(config.format)
         self._path = config.path
         self._lines: list[bytes] = []
         self._size = 0

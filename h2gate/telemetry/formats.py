@@ -16,7 +16,7 @@ from typing import Protocol
 
 from h2gate.contract import Client
 from h2gate.errors import Failure
-from h2gate.protocol.events import RequestHead
+from h2gate.protocol.events import Fields, RequestHead, ResponseHead
 
 BACKEND_PROTOCOL = "HTTP/2.0"
 
@@ -36,6 +36,24 @@ class Entry(Protocol):
 
     @property
     def request_id(self) -> bytes: ...
+
+    @property
+    def response(self) -> ResponseHead | None:
+        """The final head that the client got."""
+
+    @property
+    def request_trailers(self) -> Fields: ...
+
+    @property
+    def response_trailers(self) -> Fields: ...
+
+    @property
+    def backend_status(self) -> int | None:
+        """What the endpoint said, whatever the client got."""
+
+    @property
+    def source_port(self) -> int | None:
+        """The local port of the connection to the endpoint."""
 
     @property
     def status(self) -> int: ...
@@ -86,13 +104,13 @@ def combined(entry: Entry) -> bytes:
             referer = value
     # One look at all that the client wrote: 0.3 us, where five are 0.9.
     if b"".join((method, target, referer, user_agent, request_id)).translate(None, _PLAIN):
-        method, target, request_id = _escape(method), _escape(target), _escape(request_id)
-        referer, user_agent = _escape(referer), _escape(user_agent)
+        method, target, request_id = escape(method), escape(target), escape(request_id)
+        referer, user_agent = escape(referer), escape(user_agent)
     failure, endpoint = entry.failure, entry.endpoint
     head_seconds, queued_seconds, sent = entry.head_seconds, entry.queued_seconds, entry.bytes_sent
     return (b'%b - - %b "%b %b %b" %d %b "%b" "%b" rt=%b ht=%b qt=%b ep=%b retries=%d id=%b reason=%b\n') % (
         entry.client.log_address,
-        _apache_time(int(entry.began)),
+        apache_time(int(entry.began)),
         method,
         target,
         request.version,
@@ -133,6 +151,7 @@ def json(entry: Entry) -> bytes:
         f'"head_seconds":{_number(entry.head_seconds)},"queued_seconds":{_number(entry.queued_seconds)},'
         f'"route":{_optional(entry.route)},"endpoint":{_optional(endpoint)},'
         f'"backend_protocol":{"null" if endpoint is None else _BACKEND_PROTOCOL},"retries":{entry.retries},'
+        f'"backend_status":{_integer(entry.backend_status)},"source_port":{_integer(entry.source_port)},'
         f'"reason":{"null" if failure is None else _quote(failure.reason.value)},'
         f'"detail":{"null" if failure is None or not failure.detail else _quote(failure.detail)}}}\n'
     ).encode("ascii")
@@ -148,7 +167,7 @@ for _octet, _letter in zip(b"\b\n\r\t\v", b"bnrtv", strict=True):
 _PLAIN = bytes(octet for octet in range(0x20, 0x7F) if octet not in b'"\\')
 
 
-def _escape(value: bytes) -> bytes:
+def escape(value: bytes) -> bytes:
     # 0.1 us for a value that needs nothing, which nearly all are.
     if not value.translate(None, _PLAIN):
         return value
@@ -157,7 +176,7 @@ def _escape(value: bytes) -> bytes:
 
 def _word(text: str) -> bytes:
     """Return `text` as the value of a `name=value` pair, quoted if it would not be one word."""
-    value = _escape(text.encode("utf-8", "backslashreplace"))
+    value = escape(text.encode("utf-8", "backslashreplace"))
     return b'"' + value + b'"' if b" " in value or b'"' in value or not value else value
 
 
@@ -172,6 +191,10 @@ def _seconds(value: float) -> bytes:
 
 # There are few endpoints, and each line names one.
 _endpoint_word = lru_cache(maxsize=256)(_word)
+
+
+def _integer(value: int | None) -> str:
+    return "null" if value is None else str(value)
 
 
 def _number(value: float | None) -> str:
@@ -196,7 +219,7 @@ _apache_times: dict[int, bytes] = {}
 _rfc3339_times: dict[int, str] = {}
 
 
-def _apache_time(second: int) -> bytes:
+def apache_time(second: int) -> bytes:
     """Return `[10/Oct/2000:13:55:36 -0700]`, in the local time zone."""
     found = _apache_times.get(second)
     if found is None:

@@ -15,9 +15,10 @@ from typing import Any
 
 from h2gate.contract import Client
 from h2gate.frontend.front import Front
-from h2gate.frontend.serve import serve
+from h2gate.frontend.serve import ProxyRules, serve
 from h2gate.handover import BoundListener, Row
 from h2gate.net.deadlines import Deadline
+from h2gate.net.token_bucket import TokenBucket
 
 # A whole burst in one worker would leave the others idle and delay what it already serves.
 BATCH = 8
@@ -40,17 +41,18 @@ class Acceptor:
 
     __slots__ = (
         "_front",
+        "_is_closed",
         "_is_exhausted",
         "_listener",
         "_local_port",
         "_pause",
+        "_proxied",
         "_row",
         "_scheme",
         "_trusted",
         "_watcher",
         "_yield",
-        "_yields_at",
-        "_yields_left",
+        "_yields",
     )
 
     def __init__(self, front: Front, listener: BoundListener, row: Row) -> None:
@@ -59,21 +61,24 @@ class Acceptor:
         self._listener = listener
         self._scheme = b"https" if listener.tls is not None else b"http"
         self._trusted = [ip_network(str(network)) for network in listener.config.trusted_proxies]
+        accepts = listener.config.proxy_protocol
+        self._proxied = None if accepts == "off" else ProxyRules(accepts, self._trusts)
         name = listener.socket.getsockname()
         self._local_port = name[1] if isinstance(name, tuple) else 0
         self._pause = Deadline(self.start)
         self._yield: Any = None
-        self._yields_left = float(YIELDS)
-        self._yields_at = front.deadlines.now
+        self._yields = TokenBucket(YIELDS, YIELDS, front.deadlines.now)
         self._watcher: Any = front.reactor.loop.io(listener.socket.fileno(), 1)
         # Said already; not again before a connection has been accepted.
         self._is_exhausted = False
+        self._is_closed = False
 
     def start(self) -> None:
         self._watcher.start(self._ready)
 
     def close(self) -> None:
         """Accept no more. What waits in the backlog is for other workers: the socket is theirs too."""
+        self._is_closed = True
         self._front.deadlines.cancel(self._pause)
         if self._yield is not None:
             self._yield.close()
@@ -84,7 +89,7 @@ class Acceptor:
     def _ready(self) -> None:
         self._front.deadlines.refresh()
         for count in range(BATCH):
-            if self._row.is_ahead() and self._may_yield():
+            if self._row.is_ahead() and self._yields.refill(self._front.deadlines.now):
                 # Behind one that was taken there may be no other; if there is, this is called again at once.
                 if count == 0:
                     self._begin_yield()
@@ -92,14 +97,8 @@ class Acceptor:
             if not self._accept():
                 return
 
-    def _may_yield(self) -> bool:
-        now = self._front.deadlines.now
-        self._yields_left = min(YIELDS, self._yields_left + (now - self._yields_at) * YIELDS)
-        self._yields_at = now
-        return self._yields_left >= 1
-
     def _begin_yield(self) -> None:
-        self._yields_left -= 1
+        self._yields.take(self._front.deadlines.now)
         self._watcher.stop()
         self._yield = self._front.reactor.loop.timer(YIELD_SECONDS)
         self._yield.start(self._yielded)
@@ -114,6 +113,10 @@ class Acceptor:
 
     def _accept(self) -> bool:
         """Accept one connection if there is one, and return whether there may be another."""
+        if self._front.is_full:
+            self._watcher.stop()
+            self._front.wait_for_room(self._resume)
+            return False
         try:
             sock, address = self._listener.socket.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -123,8 +126,17 @@ class Acceptor:
             return False
         self._is_exhausted = False
         sock.setblocking(False)
-        serve(self._front, sock, self._client(sock, address), self._listener.tls)
+        client = self._client(sock, address)
+        if self._proxied is not None and client.port and not client.is_trusted:
+            _log.info("client %s: closed: not in trusted_proxies, and PROXY headers are expected here", client.name)
+            sock.close()
+            return True
+        serve(self._front, sock, client, self._listener.tls, self._proxied)
         return True
+
+    def _resume(self) -> None:
+        if not self._is_closed:
+            self.start()
 
     def _failed(self, error: OSError) -> None:
         address = self._listener.config.address

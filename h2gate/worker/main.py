@@ -223,7 +223,7 @@ def _handle_error(context: object, kind: Any, value: Any, traceback: Any) -> Non
 
 def _http1_engines(handover: Handover, engines: Engines) -> Callable[[bytes], Http1ServerEngine]:
     limits = handover.config.limits
-    settings = Http1Settings(header_list=limits.header_list, fields=limits.fields)
+    settings = Http1Settings(header_list=limits.header_list, fields=limits.fields, request_line=limits.request_line)
     return lambda scheme: engines.http1_server(settings, scheme)
 
 
@@ -235,6 +235,7 @@ def _http2_engines(handover: Handover, engines: Engines) -> Callable[[], Http2Se
         connection_window=limits.connection_window,
         header_list=limits.header_list,
         fields=limits.fields,
+        enable_connect=True,
     )
     return lambda: engines.http2_server(settings)
 

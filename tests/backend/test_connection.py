@@ -109,6 +109,22 @@ def test_padding_costs_no_window_for_ever(house: House) -> None:
     assert request.data == b"x"
 
 
+def test_padding_alone_is_no_progress(house: House) -> None:
+    """It must not keep an exchange from its deadlines."""
+    request = Request()
+    fake, pool, _ = start(house, request)
+    (connection,) = pool.connections
+    pieces: list[bytes] = []
+    request.on_response_data = lambda data, end_stream: pieces.append(data)  # type: ignore[method-assign]
+    fake.only.engine.send_head(1, ResponseHead(200), False)
+    before = connection.transport.bytes_in
+    fake.only.send_raw(b"\x00\x01\x00\x00\x08\x00\x00\x00\x01" + b"\xff" + bytes(255))
+    fake.only.send_raw(b"\x00\x00\x01\x00\x01\x00\x00\x00\x01x")
+    run_until(lambda: not connection.streams)
+    assert connection.transport.bytes_in > before
+    assert pieces == [b"x"]
+
+
 def test_the_facts_for_a_retry_are_kept(house: House) -> None:
     first = Request()
     fake, pool, _ = start(house, first)

@@ -143,6 +143,58 @@ sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids))
     assert done.returncode == 0, done.stderr
 
 
+def test_a_connection_comes_from_the_source_address(house: House) -> None:
+    fake = house.fake()
+    pool = house.pool(fake.url, source_address="127.0.0.9")
+    pool.preconnect()
+    run_until(lambda: fake.connections)
+    assert fake.only.transport._socket.getpeername()[0] == "127.0.0.9"
+
+
+def test_of_a_names_addresses_only_those_of_the_source_addresss_family_are_tried(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = house.fake()
+
+    def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[int, int, int, str, tuple[object, ...]]]:
+        return [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", fake.port, 0, 0)),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", fake.port)),
+        ]
+
+    monkeypatch.setattr(dial_module.gevent_socket, "getaddrinfo", getaddrinfo)
+    pool = house.pool("h2c://both.test:1", source_address="127.0.0.9")
+    pool.preconnect()
+    run_until(lambda: pool.connections)
+    other = house.request(house.pool("h2c://both.test:1", source_address="::1"))
+    house.settled(other)
+    assert other.lease_failure == Failure(Reason.CONNECT_REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("url", "source", "detail"),
+    [
+        ("h2c://127.0.0.1:9", "192.0.2.1", "source_address 192.0.2.1: Cannot assign requested address"),
+        ("h2c://127.0.0.1:9", "::1", "no address of the endpoint can be reached from ::1"),
+    ],
+)
+def test_a_source_address_that_cannot_be_is_a_failure_that_names_it(
+    reactor: Reactor, url: str, source: str, detail: str
+) -> None:
+    with pytest.raises(DialFailed) as raised:
+        dial(reactor, EndpointUrl.parse(url), None, None, 5.0, source_address=source)
+    assert raised.value.failure == Failure(Reason.CONNECT_FAILED, detail)
+
+
+def test_the_kernel_watches_a_connection_that_stands_idle(house: House) -> None:
+    pool = house.pool(house.fake().url)
+    pool.preconnect()
+    run_until(lambda: pool.connections)
+    sock = pool.connections[0].transport._socket
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == dial_module.KEEPALIVE_SECONDS
+
+
 # What goes wrong before TLS
 
 
@@ -307,8 +359,7 @@ def test_a_backend_that_refuses_h2_by_an_alert_speaks_http1(
 def test_a_backend_that_speaks_clear_text_on_a_tls_port(house: House, authority: Authority) -> None:
     fake = house.fake()
     failure = fail(house.reactor, fake.url.replace("h2c", "h2"), authority.client_context("h2"), "localhost")
-    assert failure.reason is Reason.TLS_FAILED
-    assert failure.detail in ("wrong version number", "packet length too long", "record layer failure")
+    assert failure == Failure(Reason.TLS_FAILED, "the backend speaks in clear")
 
 
 @pytest.mark.parametrize("leave", [Transport.finish, Transport.abort])
@@ -333,3 +384,42 @@ def test_a_dial_that_is_killed_leaves_nothing(reactor: Reactor, authority: Autho
         gevent.sleep(0.01)
     greenlet.kill()
     assert isinstance(greenlet.value, gevent.GreenletExit)
+
+
+# Sessions
+
+
+def test_a_later_connection_goes_on_with_the_session_of_an_earlier_one(
+    house: House, authority: Authority, localhost: Site
+) -> None:
+    fake = make_tls(house, authority, localhost, "h2")
+    pool = house.pool(fake.url, tls=authority.client_context("h2"))
+    for resumed in (False, True, True):
+        pool.preconnect()
+        run_until(lambda: pool.connections and pool.connections[0].has_settings)
+        tls = pool.connections[0].transport.tls
+        assert tls is not None
+        assert tls.is_resumed is resumed
+        pool.connections[0].retire()
+
+
+def test_a_session_of_a_connection_that_failed_is_not_offered_again(
+    house: House, authority: Authority, localhost: Site
+) -> None:
+    fake = make_tls(house, authority, localhost, "h2")
+    pool = house.pool(fake.url, tls=authority.client_context("h2"))
+    pool.preconnect()
+    run_until(lambda: pool.connections and pool.connections[0].has_settings)
+    pool.connections[0].retire()
+    fake.is_deaf = True
+    pool.preconnect()
+    run_until(lambda: len(fake.connections) == 2)
+    run_until(lambda: pool.connections)
+    fake.connections[1].abort()
+    run_until(lambda: not pool.connections)
+    fake.is_deaf = False
+    pool.preconnect()
+    run_until(lambda: pool.connections and pool.connections[0].has_settings)
+    tls = pool.connections[0].transport.tls
+    assert tls is not None
+    assert not tls.is_resumed

@@ -51,7 +51,7 @@ ROOMS["__init__"] = set()
 PACKAGES: dict[str, set[str]] = {
     "config": {"yaml", "pydantic", "pydantic_core", "cryptography"},
     "protocol": {"h2", "hpack", "hyperframe", "h11", "httptools"},
-    "net": NO_GEVENT,
+    "net": NO_GEVENT | {"cryptography"},
     "frontend": NO_GEVENT,
     "backend": NO_GEVENT,
     "proxy": NO_GEVENT,

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from h2gate.config.loader import ConfigError, Problem, load, told_by_place
-from h2gate.config.model import Config
+from h2gate.config.model import Config, Route
 from h2gate.config.problems import BadValue
 from h2gate.config.units import EndpointUrl, ListenAddress
 from h2gate.errors import ExitCode, StartError
@@ -259,8 +259,7 @@ def test_checks_go_on_where_other_parts_are_broken(problems):
         "h2gate.yaml:3:20: backends.app.endpoints: write a list, not `3`: [3]",
         "h2gate.yaml:4:3: backends.old: no route leads here: add one, or remove it",
         "h2gate.yaml:7:34: routes[1].backend: there is no backend `apps`; did you mean `app`?",
-        "h2gate.yaml:7:40: routes[1].extra: unknown key; the keys here are"
-        " match, backend, respond, redirect, preserve_host",
+        f"h2gate.yaml:7:40: routes[1].extra: unknown key; the keys here are {', '.join(Route.model_fields)}",
         "h2gate.yaml:8:11: timeouts: write keys and values, not `3`",
     ]
 

@@ -41,6 +41,12 @@ from h2gate.config.reach import covers, is_below
         ({"path": "regex:^/x"}, {"path": "exact:/xy"}, True),
         ({"path": "regex:^/x"}, {"path": "exact:/y"}, False),
         ({"path": "regex:^/x"}, {"path": "/x"}, False),
+        ({}, {"headers": {"x-a": "1"}, "query": {"v": "2"}}, True),
+        ({"headers": {"x-a": "1"}}, {}, False),
+        ({"headers": {"x-a": "1"}}, {"headers": {"x-a": "2"}}, False),
+        ({"headers": {"x-a": "regex:."}}, {"headers": {"x-a": "1", "x-b": "1"}}, True),
+        ({"query": {"v": "1"}}, {"headers": {"v": "1"}}, False),
+        ({"query": {"v": "1"}}, {"query": {"v": "1", "w": "1"}}, True),
     ],
 )
 def test_a_match_covers_another_only_where_it_is_certain(earlier, later, is_covered):

@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from h2gate.config.model import BackendTls, Certificate, Config, ListenerTls
 from h2gate.config.tls import (
+    ServerConnection,
+    ServerContext,
     _load_chain,
     _names_of,
     backend_context,
@@ -116,6 +119,65 @@ def test_the_certificate_is_chosen_by_sni_and_the_first_serves_all_other_names(a
         None: "a.example",
     }.items():
         assert names_served(client, server, name)[0] == served, name
+
+
+def test_a_connection_knows_the_name_it_was_asked_for_and_those_of_its_certificate(authority):
+    server = listener_context(
+        listener(authority.site("a.example"), authority.site("B.example", "*.b.example", "IP:192.0.2.1", "IP:::1"))
+    )
+    client = authority.client_context()
+    client.check_hostname = False
+    for asked, names in (("x.b.example", {b"b.example", b"*.b.example", b"192.0.2.1", b"::1"}), (None, {b"a.example"})):
+        _, connection = shake(client, server, asked)
+        assert isinstance(connection, ServerConnection)
+        assert connection.asked_name == asked
+        assert isinstance(connection.context, ServerContext)
+        assert connection.context.names == names
+
+
+def test_a_listeners_context_serves_sockets_too(authority):
+    site = authority.site("a.example")
+    ours, theirs = socket.socketpair()
+    server = listener_context(listener(site))
+    with ours, theirs, ThreadPoolExecutor() as pool:
+        served = pool.submit(server.wrap_socket, ours, server_side=True)
+        with authority.client_context().wrap_socket(theirs, server_hostname="a.example"), served.result(10):
+            pass
+
+
+def test_a_client_that_offers_nothing_served_is_refused(authority):
+    server = listener_context(listener(authority.site("a.example")))
+    client, up, down = authority.client_context("ftp"), ssl.MemoryBIO(), ssl.MemoryBIO()
+    one = client.wrap_bio(down, up, server_hostname="a.example")
+    other = server.wrap_bio(up, down, server_side=True)
+    assert isinstance(other, ServerConnection)
+    other.offers_nothing_served = True
+    with pytest.raises(ssl.SSLWantReadError):
+        one.do_handshake()
+    with pytest.raises(ssl.SSLError):
+        other.do_handshake()
+    # Fatal, no_application_protocol.
+    assert down.read()[5:] == b"\x02\x78"
+
+
+@pytest.mark.parametrize(("client_auth", "mode"), [("require", ssl.CERT_REQUIRED), ("optional", ssl.CERT_OPTIONAL)])
+def test_clients_are_asked_for_a_certificate_of_their_authority(authority, client_auth, mode):
+    site = authority.site("a.example")
+    others = {"client_ca": authority.cert, "client_auth": client_auth}
+    server = listener_context(listener(site, authority.site("b.example"), **others))
+    assert server.verify_mode == mode
+    client = authority.client_context()
+    client.load_cert_chain(site.cert, site.key)
+    for name in ("a.example", "b.example"):
+        _, connection = shake(client, server, name)
+        assert connection.getpeercert(binary_form=True) == ssl.PEM_cert_to_DER_cert(site.cert.read_text())
+    assert listener_context(listener(site)).verify_mode == ssl.CERT_NONE
+
+
+def test_a_client_ca_that_is_none_is_refused_by_its_key(authority, odd):
+    tls = listener(authority.site("a.example"), client_ca=odd["text"])
+    said = f"listeners[3].tls.client_ca: {odd['text']}: it holds no CA certificate in PEM"
+    assert refusal(listener_context, tls, "listeners[3].tls").startswith(said)
 
 
 def test_one_certificate_serves_every_name(authority):

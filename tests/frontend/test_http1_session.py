@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from h2gate.errors import Failure, Reason
+from h2gate.frontend.http1 import PIPELINE_BYTES, Http1Session
 from h2gate.protocol.events import ResponseHead
-from tests.frontend.house import House
+from tests.frontend.house import House, Sink
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -251,6 +254,296 @@ def test_a_slow_reader_is_not_cut_off() -> None:
         received += len(client.recv(65536))
     assert sink.gone is None
     house.close()
+
+
+# Bodies that are awaited
+
+
+WAITING = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 37\r\n\r\n"
+
+
+@pytest.mark.parametrize("status", [200, 417])
+def test_a_client_that_waits_for_100_and_gets_its_answer_is_told_that_it_was_the_last(
+    house: House, status: int
+) -> None:
+    """What it sends next may be the body or a request: the one read as the other is a request smuggled ("0.CL")."""
+    client = house.connect()
+    client.sendall(WAITING)
+    house.request().answer(status)
+    house.flush()
+    client.sendall(GET.replace(b"/", b"/smuggled", 1))
+    data = read_all(client)
+    assert data.startswith(b"HTTP/1.1 %d " % status)
+    assert b"Connection: close\r\n" in data
+    assert data.count(b"HTTP/1.1") == 1
+    assert len(house.handler.sinks) == 1
+
+
+def test_a_client_that_was_told_to_go_on_may_keep_its_connection(house: House) -> None:
+    client = house.connect()
+    client.sendall(WAITING)
+    house.request().stream.send_interim(ResponseHead(100))
+    house.flush()
+    read_until(client, b"HTTP/1.1 100 Continue\r\n\r\n")
+    house.request().answer(200)
+    house.flush()
+    assert b"Connection: close" not in read_until(client, b"\r\n\r\n")
+    client.sendall(b"x" * 37 + GET)
+    house.request(1).answer(204)
+    house.flush()
+    assert read_until(client, b"\r\n\r\n").startswith(b"HTTP/1.1 204 ")
+
+
+def test_an_unknown_expectation_is_answered_with_417_and_never_begun(house: House) -> None:
+    client = house.connect()
+    client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: x\r\nContent-Length: 5\r\n\r\n")
+    data = read_all(client)
+    assert data.startswith(b"HTTP/1.1 417 ")
+    assert b"Connection: close\r\n" in data
+    rejected = house.handler.sinks[0].rejected
+    assert rejected is not None
+    assert rejected.reason is Reason.EXPECTATION_FAILED
+
+
+# Tunnels
+
+
+UPGRADE = b"GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+
+def open_tunnel(house: House, early: bytes = b"") -> tuple[Any, Sink]:
+    """Return the client's end of an open tunnel, and the exchange."""
+    client = house.connect()
+    client.sendall(UPGRADE + early)
+    sink = house.request()
+    assert sink.head is not None
+    assert (sink.head.protocol, sink.end_stream) == (b"websocket", False)
+    sink.stream.send_head(ResponseHead(101), False)
+    house.flush()
+    assert read_until(client, b"\r\n\r\n").startswith(b"HTTP/1.1 101 ")
+    return client, sink
+
+
+def test_a_tunnel_carries_bytes_both_ways(house: House) -> None:
+    client, sink = open_tunnel(house)
+    for number in range(3):
+        client.sendall(b"ping %d;" % number)
+        house.wait_for(lambda: sink.body.count(b";") == number + 1, "the client's bytes")  # noqa: B023
+        sink.stream.send_data(b"pong %d;" % number, False)
+        house.flush()
+        assert read_until(client, b";") == b"pong %d;" % number
+    assert sink.body == b"ping 0;ping 1;ping 2;"
+    assert sink.framed == 21
+    assert not sink.end_stream
+
+
+def test_what_came_before_the_101_waits_and_comes_first(house: House) -> None:
+    client = house.connect()
+    client.sendall(UPGRADE + b"early ")
+    sink = house.request()
+    house.turn()
+    assert sink.body == b""
+    sink.stream.send_head(ResponseHead(101), False)
+    client.sendall(b"late")
+    house.wait_for(lambda: len(sink.body) == 10, "all bytes")
+    assert sink.body == b"early late"
+
+
+def test_a_tunnel_may_be_opened_while_the_request_is_begun(house: House) -> None:
+    house.handler.on_begin = lambda sink: sink.stream.send_head(ResponseHead(101), False)
+    client = house.connect()
+    client.sendall(UPGRADE + b"early")
+    house.wait_for(lambda: house.handler.sinks and house.handler.sinks[0].body == b"early", "early bytes")
+    assert read_until(client, b"\r\n\r\n").startswith(b"HTTP/1.1 101 ")
+
+
+def test_too_much_before_the_101_is_left_to_the_kernel_and_nothing_is_lost(house: House) -> None:
+    client = house.connect()
+    client.sendall(UPGRADE)
+    sink = house.request()
+    data = bytes(range(256)) * 20_000
+    client.setblocking(False)
+    sent = idle = 0
+    while idle < 20:
+        try:
+            sent += client.send(data[sent : sent + 65_536])
+            idle = 0
+        except BlockingIOError:
+            idle += 1
+            house.turn()
+    (session,) = house.front.sessions
+    assert isinstance(session, Http1Session)
+    assert PIPELINE_BYTES <= session.engine.buffered < 4 * PIPELINE_BYTES
+    client.setblocking(True)
+    client.settimeout(10)
+    sink.stream.send_head(ResponseHead(101), False)
+    house.flush()
+    client.sendall(data[sent:])
+    client.shutdown(socket.SHUT_WR)
+    house.wait_for(lambda: sink.end_stream, "the end")
+    assert sink.body == data
+    assert sink.gone is None
+
+
+def test_a_tunnel_that_nobody_takes_is_not_read_and_its_end_waits_behind_it(house: House) -> None:
+    client, sink = open_tunnel(house)
+    sink.gives_credit = False
+    data = bytes(range(256)) * 20_000
+    client.setblocking(False)
+    sent = idle = 0
+    while idle < 20:
+        try:
+            sent += client.send(data[sent : sent + 65_536])
+            idle = 0
+        except BlockingIOError:
+            idle += 1
+            house.turn()
+    assert len(sink.body) < 4 * house.limits.stream_window
+    client.shutdown(socket.SHUT_WR)
+    house.turn()
+    assert sink.gone is None
+    assert not sink.end_stream
+    sink.gives_credit = True
+    sink.stream.credit(len(sink.body))
+    house.wait_for(lambda: sink.end_stream, "the end")
+    assert sink.body == data[:sent]
+
+
+def test_the_clients_fin_ends_its_direction_and_the_other_goes_on(house: House) -> None:
+    """RFC 8441, 5."""
+    client, sink = open_tunnel(house)
+    client.sendall(b"bye")
+    client.shutdown(socket.SHUT_WR)
+    house.wait_for(lambda: sink.end_stream, "the end of the client's direction")
+    assert sink.body == b"bye"
+    size = 3_000_000
+    sink.stream.send_data(b"x" * size, False)
+    house.flush()
+    received = 0
+    while received < size:
+        house.turn()
+        received += len(client.recv(65_536))
+    assert sink.gone is None
+    sink.stream.send_data(b"last", True)
+    house.flush()
+    assert read_all(client) == b"last"
+    house.wait_for(lambda: not house.front.sessions, "the connection is over")
+    assert sink.gone is None
+
+
+def test_a_fin_right_behind_the_first_bytes_comes_behind_them(house: House) -> None:
+    client = house.connect()
+    client.sendall(UPGRADE + b"early")
+    sink = house.request()
+    house.turn()
+    sink.stream.send_head(ResponseHead(101), False)
+    client.shutdown(socket.SHUT_WR)
+    house.wait_for(lambda: sink.end_stream, "the end")
+    assert sink.body == b"early"
+
+
+def test_the_backends_end_is_the_connections(house: House) -> None:
+    client, sink = open_tunnel(house)
+    sink.stream.send_data(b"goodbye", True)
+    house.flush()
+    assert read_all(client) == b"goodbye"
+    assert not house.front.sessions
+    assert sink.framed == 7
+    assert sink.gone is None
+
+
+def test_trailers_are_the_end_of_a_tunnel_too(house: House) -> None:
+    client, sink = open_tunnel(house)
+    sink.stream.send_trailers([(b"x", b"y")])
+    house.flush()
+    assert read_all(client) == b""
+
+
+def test_a_client_that_is_gone_after_its_fin_is_noticed(house: House) -> None:
+    client, sink = open_tunnel(house)
+    client.shutdown(socket.SHUT_WR)
+    house.wait_for(lambda: sink.end_stream, "the end of the client's direction")
+    client.close()
+    house.wait_for(lambda: sink.gone, "the client is gone")
+    assert sink.gone is not None
+    assert sink.gone.reason is Reason.CLIENT_CLOSED
+    assert not house.front.sessions
+
+
+def test_a_tunnel_that_breaks_is_broken_off(house: House) -> None:
+    client, sink = open_tunnel(house)
+    sink.stream.send_data(b"half", False)
+    sink.stream.reset(Failure(Reason.BACKEND_RESET))
+    rest = b""
+    with contextlib.suppress(ConnectionResetError):
+        rest = read_all(client)
+    assert rest in (b"", b"half")
+    assert not house.front.sessions
+
+
+def test_a_drain_leaves_a_tunnel_alone_until_its_time_is_up(house: House) -> None:
+    client, sink = open_tunnel(house)
+    house.front.drain()
+    client.sendall(b"in;")
+    house.wait_for(lambda: sink.body == b"in;", "the client's bytes")
+    sink.stream.send_data(b"out;", False)
+    house.flush()
+    assert read_until(client, b";") == b"out;"
+    house.front.shut_down()
+    assert sink.gone == Failure(Reason.DRAINING)
+
+
+def test_a_tunnel_that_takes_nothing_is_cut_off() -> None:
+    house = House({"client_write": "300ms"})
+    _, sink = open_tunnel(house)
+    sink.stream.send_data(b"x" * 50_000_000, False)
+    house.flush()
+    house.wait_for(lambda: sink.gone, "the reader is cut off")
+    assert sink.gone == Failure(Reason.CLIENT_STALL)
+    house.close()
+
+
+def test_a_tunnel_is_not_bound_by_the_times_of_requests() -> None:
+    house = House({"request_head": "200ms", "keepalive_http1": "200ms"})
+    client, sink = open_tunnel(house)
+    idle = House({"request_head": "400ms", "keepalive_http1": "400ms"})
+    # Another connection's time passes meanwhile.
+    assert read_all(idle.connect()) == b""
+    client.sendall(b"still here")
+    house.wait_for(lambda: sink.body == b"still here", "the client's bytes")
+    idle.close()
+    house.close()
+
+
+def test_a_declined_offer_keeps_the_connection_and_the_next_request_is_read(house: House) -> None:
+    client = house.connect()
+    client.sendall(UPGRADE + GET)
+    house.request().answer(403, b"no")
+    house.flush()
+    data = read_until(client, b"0\r\n\r\n")
+    assert data.startswith(b"HTTP/1.1 403 ")
+    assert b"Connection: close" not in data
+    house.request(1).answer(204)
+    house.flush()
+    assert read_until(client, b"\r\n\r\n").startswith(b"HTTP/1.1 204 ")
+
+
+def test_a_client_that_leaves_before_its_tunnel_opens_is_gone(house: House) -> None:
+    client = house.connect()
+    client.sendall(UPGRADE)
+    sink = house.request()
+    client.shutdown(socket.SHUT_WR)
+    house.wait_for(lambda: sink.gone, "the client is gone")
+
+
+def test_101_to_a_request_that_offered_nothing_changes_nothing(house: House) -> None:
+    client = house.connect()
+    client.sendall(GET)
+    sink = house.request()
+    sink.stream.send_head(ResponseHead(101), False)
+    sink.answer(204)
+    house.flush()
+    assert read_until(client, b"\r\n\r\n").startswith(b"HTTP/1.1 204 ")
 
 
 # Leaving

@@ -12,6 +12,8 @@ from h2.events import (
     ConnectionTerminated,
     DataReceived,
     Event,
+    PushedStreamReceived,
+    RemoteSettingsChanged,
     ResponseReceived,
     StreamEnded,
     StreamReset,
@@ -27,8 +29,8 @@ from h2gate.frontend.session_state import SESSION, SessionEvent, SessionState
 from h2gate.lifecycle import InvalidTransition
 from h2gate.protocol.contract import Http2Settings
 from h2gate.protocol.engines import choose
-from h2gate.protocol.events import ResponseHead
-from tests.frontend.house import House
+from h2gate.protocol.events import RequestHead, ResponseHead
+from tests.frontend.house import House, Sink
 
 T = TypeVar("T", bound=Event)
 
@@ -311,6 +313,278 @@ def test_garbage_behind_the_preface_ends_the_session_with_goaway(house: House) -
     house.wait_for(lambda: sink.gone, "the request is told")
     assert sink.gone is not None
     assert sink.gone.reason is Reason.CLIENT_PROTOCOL
+
+
+# Cancelling
+
+
+def cancelled(stream_id: int) -> bytes:
+    return head_frame(stream_id) + RstStreamFrame(stream_id, error_code=ErrorCodes.CANCEL).serialize()
+
+
+def test_a_client_that_cancels_too_much_is_told_to_calm_down_and_begins_nothing_more(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "h2gate")
+    house = House(limits={"reset_burst": 3, "reset_rate": 1})
+    peer = Peer(house)
+    waiting = peer.get()
+    house.request(0)
+    # All of it is one read: what comes behind the breach is not begun.
+    peer.socket.sendall(b"".join(map(cancelled, range(waiting + 2, waiting + 20, 2))))
+    (goaway,) = (frame for frame in peer.frames() if isinstance(frame, GoAwayFrame))
+    assert goaway.error_code == ErrorCodes.ENHANCE_YOUR_CALM
+    assert len(house.handler.sinks) == 5
+    assert [sink.gone.reason for sink in house.handler.sinks if sink.gone] == [
+        Reason.CLIENT_PROTOCOL,
+        *[Reason.CLIENT_RESET] * 3,
+        Reason.CLIENT_PROTOCOL,
+    ]
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "client 192.0.2.7:4711: HTTP/2 connection ended by ENHANCE_YOUR_CALM: 3 cancelled requests, and 1 each second"
+    )
+    house.close()
+
+
+def test_to_cancel_what_has_been_answered_is_no_offence() -> None:
+    house = House(limits={"reset_burst": 1, "reset_rate": 1})
+    peer = Peer(house)
+    for number in range(4):
+        stream_id = peer.get()
+        # More than the window: it is given to the engine, and not yet on its way.
+        house.request(number).answer(200, b"x" * 70_000)
+        peer.h2.reset_stream(stream_id, ErrorCodes.CANCEL)
+        peer.send()
+        house.wait_for(lambda number=number: house.handler.sinks[number].gone, "the reset")
+    assert house.front.sessions
+    house.close()
+
+
+def test_a_client_that_makes_us_reset_too_often_is_told_to_calm_down(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("h2gate.frontend.http2.OWN_RESETS", 3)
+    peer = Peer(house)
+    house.turn()
+    bad = b"".join(
+        HeadersFrame(number, b"\x82\x86\x84\x00\x01X\x011", flags=["END_HEADERS", "END_STREAM"]).serialize()
+        for number in range(1, 20, 2)
+    )
+    peer.socket.sendall(bad + head_frame(21))
+    (goaway,) = (frame for frame in peer.frames() if isinstance(frame, GoAwayFrame))
+    assert goaway.error_code == ErrorCodes.ENHANCE_YOUR_CALM
+    assert house.handler.sinks == []
+
+
+# Pushing
+
+
+STYLE = RequestHead(b"GET", b"http", b"a", b"/style")
+
+
+def test_a_push_is_promised_and_answered_as_a_request_of_its_own(house: House) -> None:
+    peer = Peer(house)
+    parent = peer.get()
+    page = house.request(0)
+    assert page.stream.can_push
+    page.stream.push(STYLE)
+    style = house.request(1)
+    assert (style.head, style.end_stream) == (STYLE, True)
+    page.answer(200, b"page")
+    style.answer(200, b"style")
+    house.flush()
+    pushed = peer.expect(PushedStreamReceived)
+    assert (pushed.parent_stream_id, pushed.pushed_stream_id) == (parent, 2)
+    assert pushed.headers is not None
+    assert (b":path", b"/style") in list(pushed.headers)
+    assert peer.expect(DataReceived, lambda event: event.stream_id == 2).data == b"style"
+    assert peer.expect(DataReceived, lambda event: event.stream_id == parent).data == b"page"
+    assert (page.framed, style.framed) == (4, 5)
+    house.wait_for(lambda: not session_of(house).streams, "both are over")
+
+
+def session_of(house: House) -> Http2Session:
+    (session,) = house.front.sessions
+    assert isinstance(session, Http2Session)
+    return session
+
+
+def test_nothing_is_pushed_twice_on_a_connection(house: House) -> None:
+    peer = Peer(house)
+    for before, script in ((0, b"/one"), (3, b"/two")):
+        peer.get()
+        page = house.request(before)
+        for head in (STYLE, STYLE, RequestHead(b"GET", b"http", b"a", script)):
+            page.stream.push(head)
+        for sink in house.handler.sinks[before:]:
+            sink.answer(204)
+        house.flush()
+    paths = [sink.head.path for sink in house.handler.sinks if sink.head is not None]
+    assert paths == [b"/", b"/style", b"/one", b"/", b"/two"]
+
+
+def test_the_memory_of_pushes_ends(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("h2gate.frontend.http2.PUSH_MEMORY", 2)
+    house.handler.on_begin = lambda sink: None if sink.head is None or sink.head.path == b"/" else sink.answer(204)
+    peer = Peer(house)
+    peer.get()
+    page = house.request(0)
+    for path in (b"/1", b"/2", b"/3", b"/2", b"/3", b"/1"):
+        page.stream.push(RequestHead(b"GET", b"http", b"a", path))
+        house.flush()
+    paths = [sink.head.path for sink in house.handler.sinks if sink.head is not None]
+    assert paths == [b"/", b"/1", b"/2", b"/3", b"/1"]
+
+
+def test_a_pushed_response_may_be_cancelled_without_end() -> None:
+    house = House(limits={"reset_burst": 1, "reset_rate": 1})
+    peer = Peer(house)
+    peer.get()
+    page = house.request(0)
+    for number in range(1, 6):
+        page.stream.push(RequestHead(b"GET", b"http", b"a", b"/%d" % number))
+        house.flush()
+        pushed = peer.expect(PushedStreamReceived)
+        peer.h2.reset_stream(pushed.pushed_stream_id, ErrorCodes.CANCEL)
+        peer.send()
+        sink = house.request(number)
+        house.wait_for(lambda sink=sink: sink.gone, "the reset")
+    page.answer(204)
+    house.flush()
+    peer.expect(ResponseReceived)
+    house.close()
+
+
+def test_to_a_client_that_wants_none_nothing_is_pushed(house: House) -> None:
+    peer = Peer(house)
+    peer.h2.update_settings({SettingCodes.ENABLE_PUSH: 0})
+    peer.get()
+    page = house.request(0)
+    assert not page.stream.can_push
+    page.stream.push(STYLE)
+    page.answer(204)
+    house.flush()
+    peer.expect(ResponseReceived)
+    assert len(house.handler.sinks) == 1
+    assert not any(isinstance(event, PushedStreamReceived) for event in peer.events)
+
+
+def test_nothing_is_pushed_on_a_pushed_an_answered_or_a_leaving_stream(house: House) -> None:
+    peer = Peer(house)
+    peer.get()
+    peer.get()
+    page, second = house.request(0), house.request(1)
+    page.stream.push(STYLE)
+    style = house.request(2)
+    assert not style.stream.can_push
+    page.answer(200, b"x" * 70_000)
+    assert not page.stream.can_push
+    assert second.stream.can_push
+    house.front.drain()
+    assert not second.stream.can_push
+    second.stream.push(RequestHead(b"GET", b"http", b"a", b"/other"))
+    assert len(house.handler.sinks) == 3
+
+
+def test_pushes_are_no_more_than_the_streams_that_a_client_may_have() -> None:
+    house = House(limits={"streams": 4})
+    peer = Peer(house)
+    peer.get()
+    page = house.request(0)
+    for number in range(10):
+        page.stream.push(RequestHead(b"GET", b"http", b"a", b"/%d" % number))
+    assert len(house.handler.sinks) == 4
+    house.close()
+
+
+# Tunnels
+
+
+CONNECT = [
+    (":method", "CONNECT"),
+    (":protocol", "websocket"),
+    (":scheme", "http"),
+    (":authority", "a"),
+    (":path", "/chat"),
+]
+
+
+def tunnel(house: House) -> tuple[Peer, int, Sink]:
+    house.front.make_http2 = lambda: choose("auto").http2_server(Http2Settings(enable_connect=True))
+    peer = Peer(house)
+    peer.expect(RemoteSettingsChanged)
+    stream_id = peer.get(CONNECT, end_stream=False)
+    sink = house.request()
+    assert sink.head is not None
+    assert sink.head.protocol == b"websocket"
+    return peer, stream_id, sink
+
+
+def test_each_direction_of_a_tunnel_ends_by_itself_the_backends_first(house: House) -> None:
+    peer, stream_id, sink = tunnel(house)
+    sink.answer(200, b"bye")
+    house.flush()
+    peer.expect(StreamEnded)
+    house.turn()
+    peer.h2.send_data(stream_id, b"still here", end_stream=False)
+    peer.send()
+    house.wait_for(lambda: sink.body == b"still here", "the client's direction")
+    assert not sink.end_stream
+    peer.h2.send_data(stream_id, b"", end_stream=True)
+    peer.send()
+    house.wait_for(lambda: sink.end_stream, "its end")
+    house.wait_for(lambda: not session_of(house).streams, "the stream is forgotten")
+    assert not any(isinstance(event, StreamReset) for event in peer.events)
+
+
+def test_each_direction_of_a_tunnel_ends_by_itself_the_clients_first(house: House) -> None:
+    peer, stream_id, sink = tunnel(house)
+    sink.stream.send_head(ResponseHead(200), False)
+    house.flush()
+    peer.h2.send_data(stream_id, b"bye", end_stream=True)
+    peer.send()
+    house.wait_for(lambda: sink.end_stream, "the client's end")
+    assert session_of(house).streams
+    sink.stream.send_data(b"still here", False)
+    house.flush()
+    assert peer.expect(DataReceived).data == b"still here"
+    sink.stream.send_data(b"", True)
+    house.flush()
+    peer.expect(StreamEnded)
+    house.wait_for(lambda: not session_of(house).streams, "the stream is forgotten")
+
+
+def test_a_half_closed_tunnel_ends_when_the_exchange_resets_it(house: House) -> None:
+    peer, stream_id, sink = tunnel(house)
+    sink.answer(200, b"bye")
+    house.flush()
+    peer.expect(StreamEnded)
+    sink.stream.reset(Failure(Reason.IDLE_TIMEOUT))
+    house.flush()
+    assert peer.expect(StreamReset).stream_id == stream_id
+    assert not session_of(house).streams
+
+
+def test_a_refused_tunnel_is_over_with_its_answer(house: House) -> None:
+    peer, _, sink = tunnel(house)
+    sink.answer(501, b"no")
+    house.flush()
+    peer.expect(StreamEnded)
+    assert peer.expect(StreamReset).error_code == ErrorCodes.NO_ERROR
+    assert not session_of(house).streams
+
+
+def test_a_tunnel_outlives_a_drain_until_it_is_over(house: House) -> None:
+    peer, stream_id, sink = tunnel(house)
+    sink.stream.send_head(ResponseHead(200), False)
+    house.front.drain()
+    session = session_of(house)
+    house.wait_for(lambda: session.state is SessionState.DRAINING, "both calls")
+    peer.socket.sendall(DataFrame(stream_id, data=b"going on").serialize())
+    house.wait_for(lambda: sink.body == b"going on", "data")
+    house.front.shut_down()
+    assert sink.gone == Failure(Reason.DRAINING)
 
 
 # Leaving

@@ -37,6 +37,7 @@ TARGETS = (
     b"x+y://a/", b"http://u@a/", b"a:443", b"a/b", b"/{|}\"<>\\^`", b"/" + b"p" * 40, b"http://[::1]:8/",
 )  # fmt: skip
 VERSIONS = (*(b"HTTP/1.1",) * 8, b"HTTP/1.0", b"HTTP/1.0", b"HTTP/1.2", b"HTTP/2.0", b"HTTP/0.9", b"http/1.1")
+UPGRADE = (b"Upgrade: websocket", b"Connection: Upgrade")
 LINES = (
     b"Accept: */*", b"User-Agent: x y", b"X-A:", b"X-B:  a\t b \t", b"cookie: a=b; c=d", b"Cookie: e",
     b"x-high: \xe4\xff", b"Connection: close", b"Connection: keep-alive", b"connection: Keep-Alive, Upgrade",
@@ -47,7 +48,9 @@ LINES = (
     b"Content-Length: +5", b"Content-Length: 5, 5", b"Content-Length: 5,6", b"Content-Length: 999999999999999999",
     b"Content-Length: 1000000000000000000", b"Content-Length: 18446744073709551621", b"Transfer-Encoding: chunked",
     b"transfer-encoding:CHUNKED\t", b"Transfer-Encoding: gzip, chunked", b"Transfer-Encoding: identity",
-    b"Transfer-Encoding:", b" folded: x", b"X : y", b"no colon", b": empty", b"X\x00: y", b"X: \x00", b"X: \x7f",
+    b"Transfer-Encoding:", b"Transfer-Encoding: deflate;q=1", b"Expect: 100-Continue, x", b"Expect: ,100-continue",
+    b"UPGRADE: WebSocket\t", b"Upgrade: websocket, h2c", b"Connection: keep-alive ,\tUPGRADE", b" folded: x",
+    b"X : y", b"no colon", b": empty", b"X\x00: y", b"X: \x00", b"X: \x7f",
     b"X: a\nY: b", b"X: a\rb", b"X" * 30 + b": y", b"X-Long: " + b"v" * 120, b"M\xfc: x",
 )  # fmt: skip
 PLAIN_LINES = 16
@@ -80,7 +83,7 @@ OCTETS = (
     b"\x0b",
 )
 
-STATUSES = (200, 200, 200, 404, 204, 304, 500, 299, 103, 101, 100, 600)
+STATUSES = (200, 200, 200, 404, 204, 304, 500, 299, 103, 101, 101, 101, 100, 600)
 FIELDS: tuple[tuple[bytes, bytes], ...] = (
     (b"content-type", b"text/plain"), (b"server", b"s"), (b"set-cookie", b"a"), (b"x-9a'b", b""),
     (b"X-Upper", b"\xff\t"), (b"date", b"now"), (b"connection", b"close"), (b"transfer-encoding", b"chunked"),
@@ -137,10 +140,13 @@ def _request(random: Random) -> bytes:
     target = TARGETS[int(random.random() * (3 if is_plain else len(TARGETS)))]
     version = VERSIONS[int(random.random() * (10 if is_plain else len(VERSIONS)))]
     lines = random.choices(LINES[:PLAIN_LINES] if is_plain else LINES, k=int(random.random() * 6))
+    if random.random() < 0.15:
+        lines += UPGRADE
+        method, version = (b"GET", b"HTTP/1.1") if random.random() < 0.9 else (method, version)
     if random.random() < 0.95:
         lines.insert(int(random.random() * 2), b"Host: a")
     body = b""
-    kind = random.random()
+    kind = random.random() if UPGRADE[0] not in lines or random.random() < 0.2 else 1
     if kind < 0.2:
         lines.append(b"Content-Length: 10")
         body = b"0123456789"[: int(random.random() * 14)]
@@ -174,6 +180,9 @@ def _owner(random: Random, steps: list[Step]) -> None:
     kind = random.random()
     if kind < 0.15:
         return
+    if kind < 0.25:
+        steps += [("send_head", 0, ResponseHead(101, _fields(random)), random.random() < 0.1), ("take_tunnelled",)]
+        return
     if kind < 0.65:
         ends = random.random() < 0.3
         steps.append(("send_head", 0, _head(random), ends))
@@ -183,7 +192,7 @@ def _owner(random: Random, steps: list[Step]) -> None:
         return
     for _ in range(int(random.random() * 6)):
         stream = 0 if random.random() < 0.95 else random.choice((-1, 1))
-        match int(random.random() * 12):
+        match int(random.random() * 13):
             case 0:
                 steps.append(("send_interim", stream, _head(random)))
             case 1 | 2 | 3:
@@ -198,6 +207,8 @@ def _owner(random: Random, steps: list[Step]) -> None:
                 steps.append(("take_framed",))
             case 10:
                 steps.append(("next_request",))
+            case 11:
+                steps.append(("take_tunnelled",))
             case _:
                 steps.append(("abandon_request",) if random.random() < 0.3 else ("close_after_response",))
 

@@ -67,6 +67,7 @@ AUTHORITIES = [
     b"example.org", b"example.org", b"example.org:80", b"example.org:65535", b"example.org:65536", b"[::1]:1", b"a@b",
     b"", b"a:", b":1", b"a%41", b"a_b", b"1.2.3.4", b"a:00080", b"x y",
 ]  # fmt: skip
+PROTOCOLS = [b"websocket", b"websocket", b"connect-udp", b"", b"web socket", b"WebSocket"]
 PATHS = [b"/", b"/", b"/a?b=c", b"/index.html", b"*", b"", b"a", b"/a b", b"/#", b"/\xff", b'/{x}|"[]']
 STATUSES = [
     b"200",
@@ -106,6 +107,7 @@ METHOD_PARTS = _parts(b":method", METHODS)
 SCHEME_PARTS = _parts(b":scheme", SCHEMES)
 AUTHORITY_PARTS = _parts(b":authority", AUTHORITIES)
 PATH_PARTS = _parts(b":path", PATHS)
+PROTOCOL_PARTS = _parts(b":protocol", PROTOCOLS)
 STATUS_PARTS = _parts(b":status", STATUSES)
 FIELD_PARTS = [way for name in NAMES for value in VALUES for way in _coded(name, value)]
 GOOD_PARTS = [
@@ -114,12 +116,20 @@ GOOD_PARTS = [
     for value in (b"", b"abc", b"a=b; c=d", b"v" * 100)
     for way in _coded(name, value)
 ]
+CONNECT_PARTS = _parts(b":method", [b"CONNECT"])
 LENGTH_PARTS = _parts(b"content-length", [b"0", b"3", b"10"])
 GOOD_REQUESTS = [
     [b"\x82", b"\x86", _literal(0x40, b":authority", b"example.org"), b"\x84"],
     [b"\x83", b"\x87", _literal(0x00, b":authority", b"example.org:8080"), _literal(0x00, b":path", b"/a/b?c=d")],
     [b"\x82", b"\x86", b"\x41\x01a", b"\x85"],
     [_literal(0x40, b":method", b"HEAD"), b"\x86", b"\x84", _literal(0x40, b"host", b"example.org")],
+    [
+        _literal(0x40, b":method", b"CONNECT"),
+        b"\x86",
+        b"\x41\x01a",
+        b"\x84",
+        _literal(0x40, b":protocol", b"websocket"),
+    ],
 ]
 GOOD_RESPONSES = [[b"\x88"], [b"\x88"], [b"\x8d"], [b"\x89"], [b"\x8b"], [_literal(0x40, b":status", b"103")]]
 # Indexes, sizes of tables, integers too long, strings cut off, a Huffman code that is none, EOS.
@@ -162,13 +172,14 @@ SETTINGS_VALUES = [
 ]
 INCREMENTS = [0, 1, 10, 1_000, 65_535, 2**31 - 1, 2**31, 2**32 - 1]
 LIMITS = [
-    *[Http2Settings()] * 8,
+    *[Http2Settings()] * 4,
+    *[Http2Settings(enable_connect=True)] * 4,
     Http2Settings(max_streams=2),
     Http2Settings(header_list=300, fields=5, continuations=1),
     Http2Settings(
         max_streams=3, stream_window=100, connection_window=65_535, header_list=150, fields=3, continuations=2
     ),
-    Http2Settings(stream_window=0, header_list=2_000, continuations=0),
+    Http2Settings(stream_window=0, header_list=2_000, continuations=0, enable_connect=True),
     Http2Settings(stream_window=1_000_000, connection_window=2**31 - 1),
 ]
 
@@ -205,6 +216,7 @@ class _Case:
         # What an owner may still do with a stream: 0 its head, 1 its body. Those that have ended are not there.
         self.streams: dict[int, int] = {}
         self.owed: list[tuple[int, int]] = []
+        self.promised: list[int] = []
         # What the peer does: ids of a client, and the streams it has not ended: 0 its head is to come, 1 its body.
         self.next_id = 1
         self.theirs: dict[int, int] = {}
@@ -250,8 +262,12 @@ class _Case:
 
     def settings(self) -> bytes:
         random = self.random
-        if random.random() < 0.7:
+        kind = random.random()
+        if kind < 0.6:
             return _SETTING.pack(4, self.one((0, 10, 100, 65_535, 1 << 20)))
+        if kind < 0.75:
+            # Whether and how many pushes the client takes, extended CONNECT, and smaller frames than one could send.
+            return _SETTING.pack(*self.one(((2, 0), (2, 1), (3, 0), (3, 1), (8, 1), (8, 1), (8, 0), (5, 16_384))))
         return b"".join(
             [_SETTING.pack(random.randrange(10), self.one(SETTINGS_VALUES)) for _ in range(random.randrange(4))]
         )
@@ -319,6 +335,8 @@ class _Case:
 
     def some_id(self) -> int:
         random = self.random
+        if self.promised and random.random() < 0.3:
+            return self.one(self.promised)
         if random.random() < 0.95 and (self.theirs or self.streams):
             return self.one([*self.theirs, *self.streams])
         if self.next_id > 1 and random.random() < 0.8:
@@ -344,6 +362,10 @@ class _Case:
                 parts = [self.one(STATUS_PARTS)]
             else:
                 parts = [self.one(each) for each in (METHOD_PARTS, SCHEME_PARTS, AUTHORITY_PARTS, PATH_PARTS)]
+                if random.random() < 0.2:
+                    parts.insert(random.randrange(5), self.one(PROTOCOL_PARTS))
+                    if random.random() < 0.7:
+                        parts[0] = self.one(CONNECT_PARTS)
                 if random.random() < 0.2:
                     random.shuffle(parts)
                 if random.random() < 0.1:
@@ -464,6 +486,8 @@ class _Case:
             self.one((b"/", b"/a")),
             self.one(HEADS),
         )
+        if random.random() < 0.2:
+            head.method, head.protocol = b"CONNECT", self.one((b"websocket", b"websocket", b"connect-udp", b""))
         end_stream = random.random() < 0.5
         stream_id = self.call("open_stream", head, end_stream)
         assert isinstance(stream_id, int)
@@ -491,8 +515,31 @@ class _Case:
             self.call("goaway", self.one((None, None, 0, 1, 3)), ErrorCode.NO_ERROR, b"bye")
         elif kind < 0.65 and self.is_client:
             self.open_stream()
+        elif kind < 0.70 and not self.is_client:
+            self.push()
         elif self.streams:
             self.answer(self.one(list(self.streams)))
+
+    def push(self) -> None:
+        """Promise a stream or two, on one of the client's more often than not; they are answered as any other."""
+        random = self.random
+        clients = [stream_id for stream_id in self.streams if stream_id % 2]
+        stream_id = self.one(clients) if clients and random.random() < 0.9 else self.some_id()
+        head = RequestHead(
+            self.one((b"GET", b"GET", b"GET", b"HEAD", b"POST")),
+            b"https",
+            self.one((b"example.org", b"")),
+            self.one((b"/", b"/a")),
+            self.one(HEADS),
+        )
+        for _ in range(self.one((1, 1, 2))):
+            promised = self.call("push", stream_id, head)
+            assert isinstance(promised, int)
+            if promised:
+                self.streams[promised] = 0
+                self.promised.append(promised)
+                while promised in self.streams and random.random() < 0.7:
+                    self.answer(promised)
 
     def answer(self, stream_id: int) -> None:
         """Send a part of a message."""
@@ -530,11 +577,11 @@ class _Case:
 
     def compare(self) -> None:
         python, native = self.python, self.native
-        for name in ("open_streams", "last_peer_stream_id", *(("ids_left",) if self.is_client else ())):
+        for name in ("open_streams", "last_peer_stream_id", "ids_left" if self.is_client else "can_push"):
             if getattr(python, name) != getattr(native, name):
                 self.differ(name, getattr(python, name), getattr(native, name))
         self.call("take_framed")
-        for stream_id in (1, 3, 5):
+        for stream_id in (1, 2, 3, 5):
             self.call("queued", stream_id)
 
     def differ(self, what: str, expected: object, result: object) -> None:

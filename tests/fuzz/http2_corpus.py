@@ -17,6 +17,7 @@ from tests.support.http2_engine import (
     GET,
     POST,
     PREFACE,
+    WEBSOCKET,
     data,
     goaway,
     ping,
@@ -100,6 +101,40 @@ def conversations() -> dict[str, bytes]:
     peer = Peer()
     found["client-connect"] = hello + peer.head(1, [(b":method", b"CONNECT"), (b":authority", b"example.org:443")])
     peer = Peer()
+    found["client-websocket"] = (
+        hello
+        + peer.head(1, [*WEBSOCKET, (b"sec-websocket-version", b"13"), (b"origin", b"https://example.org")])
+        + data(1, b"\x81\x85\0\0\0\0hello")
+        + data(1, b"\x88\x80\0\0\0\0", end_stream=True)
+    )
+    peer = Peer()
+    found["client-bad-tunnels"] = hello + b"".join(
+        peer.head(2 * number + 1, fields)
+        for number, fields in enumerate(
+            [
+                WEBSOCKET[1:],
+                [*GET, *WEBSOCKET[-1:]],
+                [*WEBSOCKET, *WEBSOCKET[-1:]],
+                [*WEBSOCKET, (b"content-length", b"0")],
+                [*WEBSOCKET, (b"content-length", b"5")],
+            ]
+        )
+    )
+    found["client-bad-tunnels"] += peer.head(7, [(b"x-end", b"1")], True)
+    peer = Peer()
+    found["client-takes-pushes"] = (
+        PREFACE
+        + settings_frame({2: 1, 3: 1})
+        + peer.head(1, GET, True)
+        + settings_ack()
+        + window_update(2, 100)
+        + rst_stream(2, 8)
+        + settings_frame({2: 0})
+        + peer.head(3, GET, True)
+    )
+    peer = Peer()
+    found["client-writes-on-pushes"] = hello + peer.head(1, GET, True) + data(2, b"x") + peer.head(2, GET, True)
+    peer = Peer()
     found["client-bad-heads"] = hello + b"".join(
         peer.head(2 * number + 1, [*GET, field], True)
         for number, field in enumerate(
@@ -129,6 +164,15 @@ def conversations() -> dict[str, bytes]:
         + data(1, b"\0\0\0\0\2hi")
         + peer.head(1, [(b"grpc-status", b"0"), (b"grpc-message", b"")], True)
     )
+    hello_connect = settings_frame({3: 128, 8: 1})
+    peer = Peer()
+    found["server-tunnel"] = (
+        hello_connect
+        + peer.head(1, [(b":status", b"200"), (b"content-length", b"3"), (b"sec-websocket-protocol", b"chat")])
+        + data(1, b"\x81\x05hello")
+        + peer.head(1, [(b"x-end", b"1")], True)
+    )
+    found["server-takes-connect-back"] = hello_connect + settings_frame({3: 5}) + settings_frame({8: 0})
     peer = Peer()
     found["server-goes"] = (
         hello + goaway(1) + peer.head(1, RESPONSE) + data(1, b"hel") + rst_stream(1, 2) + goaway(0, 11)

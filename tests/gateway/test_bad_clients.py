@@ -61,6 +61,18 @@ BAD_HTTP1 = {
         400,
     ),
     "negative_length": (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: -1\r\n\r\n", 400),
+    "list_of_lengths": (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 5, 6\r\n\r\nhello", 400),
+    "length_in_other_digits": (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: \xd9\xa5\r\n\r\nhello", 400),
+    "empty_length": (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length:\r\n\r\n", 400),
+    "disguised_chunked": (b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 400),
+    "unknown_coding": (b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
+    "unknown_expectation": (b"POST / HTTP/1.1\r\n" + HOST + b"Expect: 200-ok\r\nContent-Length: 5\r\n\r\nhello", 417),
+    "pseudo_field": (b"GET / HTTP/1.1\r\n" + HOST + b":path: /evil\r\n\r\n", 400),
+    "user_in_host": (b"GET / HTTP/1.1\r\nHost: user@gate.test\r\n\r\n", 400),
+    "path_in_host": (b"GET / HTTP/1.1\r\nHost: gate.test/x\r\n\r\n", 400),
+    "host_that_differs_from_the_target": (b"GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n", 400),
+    "http2_line": (b"GET / HTTP/2.0\r\n" + HOST + b"\r\n", 400),
+    "fragment": (b"GET /hello#x HTTP/1.1\r\n" + HOST + b"\r\n", 400),
     "space_before_colon": (b"GET / HTTP/1.1\r\n" + HOST + b"X-A : 1\r\n\r\n", 400),
     "folded_field": (b"GET / HTTP/1.1\r\n" + HOST + b"X-A: 1\r\n 2\r\n\r\n", 400),
     "nul_in_value": (b"GET / HTTP/1.1\r\n" + HOST + b"X-A: 1\x002\r\n\r\n", 400),
@@ -90,15 +102,119 @@ def test_a_bad_http1_request_gets_its_status_and_a_closed_connection(house: Hous
     assert requests_at_backend(house) == before
 
 
-def test_a_bad_chunk_breaks_the_request_off(house: House) -> None:
+BAD_CHUNKS = {
+    "no_hex": b"zz\r\nbad\r\n",
+    "plus": b"+3\r\nbad\r\n",
+    "0x": b"0x3\r\nbad\r\n",
+    "17_digits": b"00000000000000003\r\nbad\r\n",
+    "endless_size": b"0" * 1000,
+    "bare_lf_behind_an_extension": b"3;a\nbad\r\n0\r\n\r\n",
+    "bare_cr_in_an_extension": b"3;a\rb\r\nbad\r\n",
+    "something_for_crlf": b"3\r\nbadXX0\r\n\r\n",
+    "extensions_without_end": (b"1;" + b"a" * 200 + b"\r\nx\r\n") * 100,
+    "length_in_trailers": b"0\r\nContent-Length: 5\r\n\r\n",
+    "coding_in_trailers": b"0\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "pseudo_field_in_trailers": b"0\r\n:path: /evil\r\n\r\n",
+    "bare_lf_in_trailers": b"0\r\nX: a\nY: b\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", BAD_CHUNKS)
+def test_a_bad_chunk_breaks_the_request_off(house: House, name: str) -> None:
+    run = f"bad chunk {name} {next(numbers)}"
     with house.gate.http1() as client:
-        client.send_head("POST", "/upload", [("Transfer-Encoding", "chunked"), ("X-Id", "bad chunk")])
+        client.send_head("POST", "/upload", [("Transfer-Encoding", "chunked"), ("X-Id", run)])
         client.send_chunk(b"good")
-        house.node.wait_for_run("bad chunk", "received")
-        client.send(b"zz\r\nbad\r\n")
+        house.node.wait_for_run(run, "received")
+        client.send(BAD_CHUNKS[name])
         assert client.read_response("POST").status == 400
         assert client.is_closed_by_peer()
-    assert house.node.wait_for_run("bad chunk", "closed")["aborted"]
+    assert house.node.wait_for_run(run, "closed")["aborted"]
+
+
+@pytest.mark.parametrize(
+    "fields", [[("Content-Length", "1000")], [("Transfer-Encoding", "chunked")]], ids=["length", "chunked"]
+)
+def test_a_truncated_upload_is_never_a_whole_one(house: House, fields: Fields) -> None:
+    """RFC 9112, 8."""
+    run = f"truncated {next(numbers)}"
+    with house.gate.http1() as client:
+        client.send_head("POST", "/upload", [*fields, ("X-Id", run)])
+        client.send_chunk(b"begin")
+        house.node.wait_for_run(run, "received")
+        client.socket.shutdown(socket.SHUT_WR)
+        assert house.node.wait_for_run(run, "closed")["aborted"]
+        with pytest.raises(Closed):
+            client.read_head()
+
+
+def test_the_preface_behind_a_request_is_400(house: House) -> None:
+    with house.gate.http1() as client:
+        assert client.request("GET", "/hello").status == 200
+        client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000"))
+        assert client.read_response().status == 400
+        assert client.is_closed_by_peer()
+
+
+def test_what_follows_an_answer_instead_of_100_is_never_a_request(house: House) -> None:
+    """A body that a client holds back is as long as it said, and the connection ends with the answer ("0.CL")."""
+    smuggled = b"GET /hello HTTP/1.1\r\nHost: a\r\nX-Id: behind expect\r\n\r\n"
+    with house.gate.http1() as client:
+        client.send_head(
+            "POST", "/nowhere/%2f", [("Expect", "100-continue"), ("Content-Length", str(len(smuggled) + 1))]
+        )
+        response = client.read_response("POST")
+        assert response.status == 400
+        assert response["connection"] == "close"
+        client.send(smuggled)
+        assert client.is_closed_by_peer()
+    assert house.node.runs("behind expect") == []
+
+
+IGNORED_UPGRADES: dict[str, tuple[str, str, Fields]] = {
+    "h2c": (
+        "GET", "HTTP/1.1", [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"), ("HTTP2-Settings", "AA")],
+    ),
+    "websocket_and_h2c": ("GET", "HTTP/1.1", [("Connection", "Upgrade"), ("Upgrade", "websocket, h2c")]),
+    "websocket_by_post": ("POST", "HTTP/1.1", [("Connection", "Upgrade"), ("Upgrade", "websocket")]),
+    "websocket_with_a_body": (
+        "GET", "HTTP/1.1", [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Transfer-Encoding", "chunked")],
+    ),
+    "websocket_in_http10": (
+        "GET", "HTTP/1.0", [("Connection", "Upgrade, keep-alive"), ("Upgrade", "websocket")],
+    ),
+    "not_named_by_connection": ("GET", "HTTP/1.1", [("Connection", "keep-alive"), ("Upgrade", "websocket")]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IGNORED_UPGRADES)
+def test_an_upgrade_that_is_not_served_is_ignored_and_no_bytes_pass_around_the_gate(house: House, name: str) -> None:
+    method, version, fields = IGNORED_UPGRADES[name]
+    with house.gate.http1() as client:
+        client.send_head(method, "/hello", fields, version=version)
+        if ("Transfer-Encoding", "chunked") in fields:
+            client.send_last_chunk()
+        # In a tunnel this would reach the backend as it is; here it is the next request, and a bad one.
+        client.send(b"GET /hello HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+        assert client.read_response(method).status == 200
+        assert client.read_response().status == 400
+        assert client.is_closed_by_peer()
+
+
+def test_bytes_behind_a_declined_websocket_are_a_request_like_others(house: House) -> None:
+    """No byte passes before the backend has agreed (CVE-2019-17567, CVE-2024-36387)."""
+    upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket")]
+    with house.gate.http1() as client:
+        # Without a key it is no WebSocket.
+        client.send_head("GET", "/hello", upgrade)
+        client.send_head("GET", "/hello")
+        assert client.read_response().status == 400
+        assert client.read_response().status == 200
+        client.send_head("GET", "/hello", upgrade)
+        client.send(bytes.fromhex("8185a1b2c3d4c9d7afb8ce"))
+        assert client.read_response().status == 400
+        assert client.read_response().status == 400
+        assert client.is_closed_by_peer()
 
 
 def test_a_request_smuggled_behind_another_is_not_run(house: House) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +124,7 @@ def leave_http2(gate: Gate) -> None:
 
 
 def standing(gate: Gate) -> Standing:
-    row = wait_until("all clients have left", lambda: idle_row(gate), timeout=20)
+    row = gate.idle_row()
     worker = gate.worker
     connections = connections_to(urlsplit(gate.config["routes"][0]["backend"]).port or 0, [worker])
     return Standing(
@@ -137,11 +135,3 @@ def standing(gate: Gate) -> Standing:
         master=resident_bytes(gate.process.pid),
         requests=row["requests"],
     )
-
-
-def idle_row(gate: Gate) -> dict[str, Any]:
-    """Return what `h2gate status` says of the worker, or nothing while it is busy."""
-    command = [sys.executable, "-m", "h2gate", "status", "--json", "-c", str(gate.path)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    (row,) = json.loads(result.stdout)["workers"]
-    return row if row["connections"] == row["active"] == 0 else {}

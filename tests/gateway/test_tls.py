@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from tests.support.http1_client import Http1Client, connect
 from tests.support.http2_client import Http2Client
 from tests.support.node_backend import NodeBackend
 from tests.support.scripted_backend import Connection, ScriptedBackend
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +103,88 @@ def test_a_session_is_resumed(gate: Gate, authority: Authority) -> None:
         context.wrap_socket(sock, server_hostname="localhost", session=session) as second,
     ):
         assert second.session_reused
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda version: version.name)
+@pytest.mark.parametrize("name", ["localhost", "a.test"])
+def test_a_session_is_resumed_by_every_worker(
+    tmp_path: Path, node: NodeBackend, authority: Authority, localhost: Site, version: ssl.TLSVersion, name: str
+) -> None:
+    sites = [localhost, authority.site("a.test")]
+    context = authority.client_context("http/1.1")
+    context.minimum_version = context.maximum_version = version
+    request = f"GET /hello HTTP/1.1\r\nHost: {name}\r\n\r\n".encode()
+    with Gate(tmp_path, node.url, sites=sites, workers=2) as gate:
+        session = None
+        before = {worker: open_sockets(worker) for worker in gate.workers()}
+        with ExitStack() as stack:
+            # All of them stay, so that the workers share them.
+            for number in range(24):
+                sock = stack.enter_context(connect(gate.tls_port))
+                secured = stack.enter_context(context.wrap_socket(sock, server_hostname=name, session=session))
+                secured.sendall(request)
+                assert secured.recv(1000).startswith(b"HTTP/1.1 200")
+                assert secured.session_reused == (number > 0)
+                session = secured.session
+            # Of the backend there is one in each, or two.
+            grown = [open_sockets(worker) - count for worker, count in before.items()]
+            assert min(grown) > 4, grown
+
+
+def open_sockets(pid: int) -> int:
+    return sum(os.readlink(entry).startswith("socket:") for entry in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def served_certificate(port: int, name: str = "localhost") -> bytes:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with connect(port) as sock, context.wrap_socket(sock, server_hostname=name) as secured:
+        certificate = secured.getpeercert(binary_form=True)
+        assert certificate is not None
+        return certificate
+
+
+def der(site: Site) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(site.cert.read_text())
+
+
+def test_a_reload_reads_the_certificates_again(
+    tmp_path: Path, node: NodeBackend, authority: Authority, localhost: Site
+) -> None:
+    first, second = authority.site("localhost", "DNS:first.test"), authority.site("localhost", "DNS:second.test")
+    site = Site(tmp_path / "site.crt", tmp_path / "site.key")
+
+    def write(source: Site) -> None:
+        site.cert.write_bytes(source.cert.read_bytes())
+        site.key.write_bytes(source.key.read_bytes())
+
+    write(first)
+    with Gate(tmp_path, node.url, sites=[site]) as gate:
+        assert served_certificate(gate.tls_port) == der(first)
+        with Http1Client(gate.tls_port, authority.client_context("http/1.1")) as old:
+            assert old.request("GET", "/hello", host="localhost").status == 200
+            # Under way while the new generation takes its place.
+            old.send_head("POST", "/upload", [("Content-Length", "5")], host="localhost")
+            write(second)
+            gate.reload()
+            wait_until("new connections get the new one", lambda: served_certificate(gate.tls_port) == der(second))
+            old.send(b"12345")
+            assert old.read_response("POST").json()["bytes"] == 5
+        for broken in (b"no certificate\n", b""):
+            site.cert.write_bytes(broken)
+            generations = gate.error_log.count("site.crt")
+            gate.reload()
+            wait_until("it says so", lambda before=generations: gate.error_log.count("site.crt") > before)
+            assert served_certificate(gate.tls_port) == der(second)
+        # A key that is not the certificate's.
+        site.cert.write_bytes(first.cert.read_bytes())
+        gate.reload()
+        gate.wait_for_error("it is not the key of")
+        assert served_certificate(gate.tls_port) == der(second)
+        write(first)
+        gate.reload()
+        wait_until("the next good one is taken", lambda: served_certificate(gate.tls_port) == der(first))
 
 
 # Backends

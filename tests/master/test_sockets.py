@@ -2,6 +2,7 @@ import errno
 import os
 import socket
 import stat
+import struct
 
 import pytest
 
@@ -51,6 +52,12 @@ def test_an_address_that_stays_keeps_its_socket_whatever_its_spelling(sockets):
     (first,) = sockets.open([listener("[::1]:0")])
     (second,) = sockets.open([listener("[0:0:0::1]:0", backlog=7)])
     assert second is first
+
+
+def test_a_listener_has_the_backlog_of_its_config(sockets):
+    (first,) = sockets.open([listener("127.0.0.1:0", backlog=7)])
+    # struct tcp_info: of a listening socket tcpi_sacked is its backlog (net/ipv4/tcp.c).
+    assert struct.unpack_from("@I", first.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 28) == (7,)
 
 
 def test_what_is_no_longer_named_is_closed_and_its_file_removed(sockets, tmp_path):

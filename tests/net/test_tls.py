@@ -169,6 +169,52 @@ def test_finish_sends_close_notify_so_that_the_end_is_no_truncation(
     assert owner.ends == []
 
 
+def test_a_close_notify_may_close_one_side_only(
+    reactor: Reactor, authority: Authority, localhost: Site, version: ssl.TLSVersion
+) -> None:
+    transport, owner, peer = serve(reactor, authority, localhost)
+    context = authority.client_context()
+    context.minimum_version = context.maximum_version = version
+    client = TlsLayer(context, server_side=False, server_name="localhost")
+    while not client.handshake():
+        peer.sendall(client.ciphertext())
+        client.feed(peer.recv(65_536))
+    peer.sendall(client.ciphertext())
+    run_until(lambda: owner.secured)
+    half_closed: list[bytes] = []
+    transport.allow_half_close(lambda: half_closed.append(owner.data))
+    peer.sendall(client.encrypt(b"last words") + client.close_notify())
+    run_until(lambda: half_closed)
+    transport.pause()
+    transport.write(b"an answer")
+    transport.finish()
+    received, is_over = b"", False
+    while not is_over:
+        client.feed(peer.recv(65_536))
+        plaintext, is_over = client.plaintext()
+        received += plaintext
+    assert (received, client.is_ended) == (b"an answer", True)
+    assert not transport.is_closed
+    peer.close()
+    run_until(lambda: transport.is_closed)
+    assert (half_closed, owner.ends) == ([b"last words"], [])
+
+
+def test_an_end_without_close_notify_is_the_end_of_both_sides(
+    reactor: Reactor, authority: Authority, localhost: Site
+) -> None:
+    """Whoever can send a FIN could else cut a message short (RFC 8446, 6.1)."""
+    transport, owner, peer = serve(reactor, authority, localhost)
+    client = gevent_client(authority).wrap_socket(peer, server_hostname="localhost")
+    run_until(lambda: owner.secured)
+    transport.allow_half_close(lambda: pytest.fail("no orderly end"))
+    client.sendall(b"last words")
+    client.shutdown(socket.SHUT_WR)
+    run_until(lambda: owner.ends)
+    assert (owner.data, owner.ends) == (b"last words", [""])
+    client.close()
+
+
 def test_abort_is_seen_as_a_truncation(reactor: Reactor, authority: Authority, localhost: Site) -> None:
     transport, owner, peer = serve(reactor, authority, localhost)
     client = gevent_client(authority).wrap_socket(peer, server_hostname="localhost", suppress_ragged_eofs=False)

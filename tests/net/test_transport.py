@@ -247,6 +247,146 @@ def test_a_reset_met_while_bytes_wait_does_not_lose_what_came_before(reactor: Re
     assert transport.pending == 0
 
 
+# Half-closed
+
+
+class HalfClosed(Owner):
+    """Writes down as well that, and behind which bytes, its peer closed its side only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.half_closed: list[bytes] = []
+
+    def on_half_closed(self) -> None:
+        self.half_closed.append(self.data)
+
+
+def connect_tunnel(reactor: Reactor) -> tuple[Transport, HalfClosed, gevent_socket.socket]:
+    ours, peer = tcp_pair()
+    transport, owner = Transport(reactor, ours), HalfClosed()
+    transport.start(owner)
+    transport.allow_half_close(owner.on_half_closed)
+    return transport, owner, peer
+
+
+def test_a_peer_that_may_close_its_side_is_written_to_afterwards(reactor: Reactor) -> None:
+    transport, owner, peer = connect_tunnel(reactor)
+    peer.sendall(b"last words")
+    peer.shutdown(socket.SHUT_WR)
+    run_until(lambda: owner.half_closed)
+    written = fill(transport)
+    transport.pause()
+    transport.resume()
+    assert read_exactly(peer, len(written)) == written
+    run_until(lambda: owner.writable)
+    transport.write(b"the end")
+    transport.finish()
+    assert read_to_end(peer) == b"the end"
+    run_until(lambda: transport.is_closed)
+    assert (owner.half_closed, owner.ends) == ([b"last words"], [])
+    peer.close()
+
+
+def test_a_half_closed_transport_does_not_keep_the_hub_busy(reactor: Reactor) -> None:
+    transport, owner, peer = connect_tunnel(reactor)
+    peer.shutdown(socket.SHUT_WR)
+    run_until(lambda: owner.half_closed)
+    loop = gevent.get_hub().loop
+    turns = []
+    check = loop.check()
+    check.start(turns.append, None)
+    gevent.sleep(0.1)
+    check.stop()
+    check.close()
+    assert len(turns) < 10
+    assert owner.half_closed == [b""]
+    transport.abort()
+    peer.close()
+
+
+def test_a_half_closed_peer_that_resets_is_noticed_though_nothing_is_written(reactor: Reactor) -> None:
+    transport, owner, peer = connect_tunnel(reactor)
+    peer.shutdown(socket.SHUT_WR)
+    run_until(lambda: owner.half_closed)
+    reset(peer)
+    run_until(lambda: owner.ends)
+    assert transport.is_closed
+
+
+def test_a_half_closed_peer_that_is_gone_is_noticed_by_a_write(reactor: Reactor) -> None:
+    transport, owner, peer = connect_tunnel(reactor)
+    peer.close()
+    run_until(lambda: owner.half_closed)
+    assert owner.ends == []
+    transport.write(b"x")
+    run_until(lambda: owner.ends)
+    assert transport.is_closed
+
+
+def test_a_reset_is_an_end_where_half_closing_is_allowed(reactor: Reactor) -> None:
+    _, owner, peer = connect_tunnel(reactor)
+    reset(peer)
+    run_until(lambda: owner.ends)
+    assert (owner.half_closed, owner.ends) == ([], ["Connection reset by peer"])
+
+
+@pytest.mark.parametrize("paused_before", [False, True])
+def test_what_a_paused_peer_sent_before_it_closed_its_side_is_not_lost(reactor: Reactor, paused_before: bool) -> None:
+    ours, peer = tcp_pair()
+    transport, owner = Transport(reactor, ours), HalfClosed()
+    transport.start(owner)
+    if paused_before:
+        transport.pause()
+    transport.allow_half_close(owner.on_half_closed)
+    transport.pause()
+    peer.sendall(b"unread")
+    peer.shutdown(socket.SHUT_WR)
+    turn()
+    assert (owner.data, owner.half_closed, owner.ends) == (b"", [], [])
+    transport.resume()
+    run_until(lambda: owner.half_closed)
+    assert (owner.half_closed, owner.ends) == ([b"unread"], [])
+    transport.abort()
+    peer.close()
+
+
+def test_a_paused_peer_that_resets_is_noticed_where_half_closing_is_allowed(reactor: Reactor) -> None:
+    transport, owner, peer = connect_tunnel(reactor)
+    transport.pause()
+    peer.sendall(b"unread")
+    reset(peer)
+    run_until(lambda: owner.ends)
+    assert (owner.data, owner.half_closed) == (b"", [])
+
+
+def test_an_owner_may_finish_or_abort_when_its_peer_has_closed_its_side(reactor: Reactor) -> None:
+    for end, outcome in ((Transport.finish, b"bye"), (Transport.abort, None)):
+        ours, peer = tcp_pair()
+        transport, owner = Transport(reactor, ours), Owner()
+        transport.start(owner)
+        transport.write(b"bye")
+        transport.allow_half_close(lambda transport=transport, end=end: end(transport))  # type: ignore[misc]
+        peer.shutdown(socket.SHUT_WR)
+        run_until(lambda transport=transport: transport.is_closed)
+        if outcome is None:
+            with pytest.raises(ConnectionResetError):
+                read_to_end(peer)
+        else:
+            assert read_to_end(peer) == outcome
+        assert owner.ends == []
+        peer.close()
+
+
+def test_half_closing_is_not_allowed_any_more_behind_the_end(reactor: Reactor) -> None:
+    transport, owner, peer = connect(reactor)
+    transport.finish()
+    transport.allow_half_close(lambda: pytest.fail("called back"))
+    peer.close()
+    run_until(lambda: transport.is_closed)
+    transport.allow_half_close(lambda: pytest.fail("called back"))
+    assert owner.ends == []
+
+
 # Ends
 
 

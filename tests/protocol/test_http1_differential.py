@@ -40,6 +40,13 @@ ANSWER: list[Step] = [
     ("take_framed",),
     ("next_request",),
 ]
+SWITCH: list[Step] = [
+    ("send_head", 0, ResponseHead(101, [(b"sec-websocket-accept", b"x")]), False),
+    ("take_tunnelled",),
+    ("send_data", 0, b"to the client", False),
+    ("data_to_send", 65_536),
+    ("take_framed",),
+]
 
 
 @settings(max_examples=1000, deadline=None)
@@ -70,6 +77,7 @@ def test_a_difference_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_cut_of_the_corpus_gives_the_same(data: bytes) -> None:
     for place in range(len(data)):
         same(SETTINGS, b"http", [("receive", data[:place]), *ANSWER, ("receive", data[place:]), *ANSWER, *ANSWER])
+        same(SETTINGS, b"http", [("receive", data[:place]), *SWITCH, ("receive", data[place:]), *SWITCH, *ANSWER])
     same(SETTINGS, b"http", [("receive", bytes([octet])) for octet in data])
 
 
@@ -86,6 +94,11 @@ def test_each_octet_means_the_same_in_each_place_of_a_head(octet: int) -> None:
         request(b"GET / HTTP/1.1", b"X:" + it),
         request(b"GET / HTTP/1.1", b"X: a" + it),
         request(b"GET / HTTP/1.1", b"Host: a" + it),
+        request(b"GET / HTTP/1.1", b"Connection: upgrade" + it, b"Upgrade: websocket"),
+        request(b"GET / HTTP/1.1", b"Connection: upgrade", b"Upgrade:" + it + b"websocket"),
+        request(b"GET / HTTP/1.1", b"Connection: upgrade", b"Upgrade: websocket" + it),
+        request(b"POST / HTTP/1.1", b"Expect: 100-continue" + it),
+        request(b"POST / HTTP/1.1", b"Transfer-Encoding: gzip" + it + b", chunked"),
         request(b"POST / HTTP/1.1", b"Content-Length: 5" + it),
         request(b"POST / HTTP/1.1", b"Transfer-Encoding: chunked" + it),
         request(b"GET / HTTP/1.1") + it,
@@ -113,13 +126,15 @@ def test_each_octet_is_written_or_refused_the_same(octet: int) -> None:
     [
         request(b"GET / HTTP/1.1", b"Proxy-Connection: close"),
         request(b"GET / HTTP/1.1", b"Connection: upgrade", b"Upgrade: h2c"),
+        request(b"GET / HTTP/1.1", b"Connection: upgrade", b"Upgrade: websocket"),
+        request(b"POST / HTTP/1.1", b"Expect: x"),
         request(b"POST / HTTP/1.1", b"Content-Length: 5", body=b"hello"),
         request(b"POST / HTTP/1.1", b"Transfer-Encoding: chunked", body=b"0\r\n\r\n"),
         request(b"BREW / HTTP/1.1"),
         request(b"GET x+y://a/ HTTP/1.1"),
         request(b"GET / HTTP/1.0", b"Connection: keep-alive"),
     ],
-    ids=["proxy-connection", "upgrade", "length", "chunked", "method", "target", "HTTP/1.0"],
+    ids=["proxy-connection", "upgrade", "websocket", "expect", "length", "chunked", "method", "target", "HTTP/1.0"],
 )
 def test_a_request_leaves_nothing_to_the_next_one(before: bytes) -> None:
     get = request(b"GET /next HTTP/1.1", b"X: y")

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from h2gate.errors import Reason
+from h2gate.errors import RULES, Reason
 from h2gate.protocol.contract import Http1Settings
-from h2gate.protocol.events import ConnectionFailed, DataReceived, RequestReceived, RequestRejected
+from h2gate.protocol.events import ConnectionFailed, DataReceived, RequestReceived, RequestRejected, ResponseHead
 from tests.support.http1_engine import MAKES, SETTINGS, Make, failure_of, feed, joined, request, sent
 
 
@@ -49,7 +49,21 @@ BAD_HEADS: dict[str, tuple[bytes, str]] = {
     # Transfer-Encoding other than exactly chunked
     "chunked twice": (request(*CHUNKED, b"Transfer-Encoding: chunked"), "Transfer-Encoding"),
     "chunked, chunked": (request(b"POST / HTTP/1.1", b"Transfer-Encoding: chunked, chunked"), "Transfer-Encoding"),
-    "gzip, chunked": (request(b"POST / HTTP/1.1", b"Transfer-Encoding: gzip, chunked"), "Transfer-Encoding"),
+    "gzip": (request(b"POST / HTTP/1.1", b"Transfer-Encoding: gzip"), "Transfer-Encoding"),
+    "gzip, chunked, in HTTP/1.0": (
+        request(b"POST / HTTP/1.0", b"Transfer-Encoding: gzip, chunked"),
+        "Transfer-Encoding",
+    ),
+    "gzip, chunked, and a length": (
+        request(b"POST / HTTP/1.1", b"Transfer-Encoding: gzip, chunked", b"Content-Length: 5"),
+        "Transfer-Encoding",
+    ),
+    "chunked, gzip, chunked": (
+        request(b"POST / HTTP/1.1", b"Transfer-Encoding: chunked, gzip, chunked"),
+        "Transfer-Encoding",
+    ),
+    "a coding that is no token": (request(b"POST / HTTP/1.1", b"Transfer-Encoding: a b, chunked"), "Transfer-Encoding"),
+    "a coding that is empty": (request(b"POST / HTTP/1.1", b"Transfer-Encoding: , chunked"), "Transfer-Encoding"),
     "chunked, identity": (request(b"POST / HTTP/1.1", b"Transfer-Encoding: chunked, identity"), "Transfer-Encoding"),
     "identity": (request(b"POST / HTTP/1.1", b"Transfer-Encoding: identity"), "Transfer-Encoding"),
     "empty coding": (request(b"POST / HTTP/1.1", b"Transfer-Encoding:"), "Transfer-Encoding"),
@@ -150,6 +164,86 @@ def test_a_head_in_doubt_fails_the_connection_and_nothing_of_it_is_passed_on(
     assert engine.receive(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n") == []
     assert engine.next_request() == []
     assert engine.buffered == 0
+
+
+UNKNOWN_CODINGS: dict[str, bytes] = {
+    "gzip, chunked": request(b"POST / HTTP/1.1", b"Transfer-Encoding: gzip, chunked"),
+    "on two lines": request(b"POST / HTTP/1.1", b"Transfer-Encoding: gzip", b"transfer-encoding:\tChunked "),
+    "with a parameter": request(b"POST / HTTP/1.1", b"Transfer-Encoding: x-a ;q=1, deflate,chunked"),
+    "identity": request(b"POST / HTTP/1.1", b"Transfer-Encoding: identity, chunked"),
+}
+
+
+@pytest.mark.parametrize("data", UNKNOWN_CODINGS.values(), ids=UNKNOWN_CODINGS)
+def test_a_coding_before_chunked_is_not_implemented_and_nothing_behind_it_is_read(make: Make, data: bytes) -> None:
+    """RFC 9112, 6.1."""
+    for pieces in ([data + b"0\r\n\r\n"], [bytes([octet]) for octet in data]):
+        engine = make(SETTINGS, b"http")
+        events = feed(engine, pieces)
+        assert len(events) == 1
+        failure = failure_of(events)
+        assert failure.reason is Reason.UNKNOWN_CODING
+        assert RULES[failure.reason].status == 501
+        assert not engine.keeps_alive
+        assert engine.receive(request(b"GET / HTTP/1.1")) == []
+
+
+UNKNOWN_EXPECTATIONS = [b"200-ok", b"100-continue, x", b"y 100-continue", b"100-continue=x", b"100-continu", b"\xe4"]
+
+
+@pytest.mark.parametrize("value", UNKNOWN_EXPECTATIONS)
+def test_an_unknown_expectation_is_rejected_and_the_body_is_still_body(make: Make, value: bytes) -> None:
+    """RFC 9110, 10.1.1."""
+    engine = make(SETTINGS, b"http")
+    smuggled = request(b"GET /smuggled HTTP/1.1")
+    head = request(b"POST / HTTP/1.1", b"Expect: " + value, b"Content-Length: %d" % len(smuggled))
+    (event,) = engine.receive(head + smuggled)
+    assert isinstance(event, RequestRejected)
+    assert event.reason is Reason.EXPECTATION_FAILED
+    assert RULES[event.reason].status == 417
+    assert event.head is not None
+    assert event.head.path == b"/"
+    assert engine.request_complete
+    assert engine.buffered == 0
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        request(b"POST / HTTP/1.1", b"Expect: 100-Continue", b"Content-Length: 5"),
+        request(b"POST / HTTP/1.1", b"Expect: 100-continue, 100-continue,", b"Content-Length: 5"),
+        request(b"POST / HTTP/1.1", b"Expect:", b"Content-Length: 5"),
+        # A server that knows no expectations serves HTTP/1.0 clients.
+        request(b"POST / HTTP/1.0", b"Expect: x", b"Content-Length: 5"),
+    ],
+    ids=["other case", "list", "empty", "HTTP/1.0"],
+)
+def test_a_known_expectation_is_the_backends_to_answer(make: Make, data: bytes) -> None:
+    assert isinstance(make(SETTINGS, b"http").receive(data)[0], RequestReceived)
+
+
+@pytest.mark.parametrize(
+    "option", [b"Transfer-Encoding", b"Content-Length", b"Host", b"TE", b"Expect", b"close", b"X-Forwarded-For"]
+)
+def test_what_connection_names_changes_no_framing(make: Make, option: bytes) -> None:
+    """The hop-by-hop rule is applied behind the framing (CVE-2026-26365, CVE-2022-31813)."""
+    hello = b"5\r\nhello\r\n0\r\n\r\n"
+    for line, body in ((b"Transfer-Encoding: chunked", hello), (b"Content-Length: 5", b"hello")):
+        engine = make(SETTINGS, b"http")
+        events = engine.receive(request(b"POST / HTTP/1.1", b"Connection: " + option, line, body=body))
+        assert isinstance(events[0], RequestReceived)
+        assert events[0].head.authority == b"example.org"
+        assert events[1:] == [DataReceived(1, b"hello", 5, True)]
+
+
+def test_the_preface_behind_a_request_is_a_bad_request(make: Make) -> None:
+    """RFC 9113, 3.4: it begins a connection and nothing else."""
+    engine = make(SETTINGS, b"http")
+    engine.receive(request(b"GET / HTTP/1.1") + b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    engine.send_head(1, ResponseHead(200), True)
+    sent(engine)
+    failure = failure_of(engine.next_request())
+    assert (failure.reason, failure.detail) == (Reason.BAD_REQUEST, "not a version of HTTP/1")
 
 
 @pytest.mark.parametrize(("data", "word"), BAD_HEADS.values(), ids=BAD_HEADS)

@@ -18,6 +18,7 @@ from tests.support.http2_engine import (
     MAKES,
     OK,
     PREFACE,
+    WEBSOCKET,
     Make,
     data,
     raw,
@@ -44,6 +45,8 @@ def both_give(is_client: bool, *steps: bytes, limits: Http2Settings | None = Non
             engine = client = make.client(limits or Http2Settings())
             for method in (b"GET", b"HEAD"):
                 client.open_stream(RequestHead(method, b"http", b"example.org", b"/"), end_stream=True)
+            tunnel = RequestHead(b"CONNECT", b"http", b"example.org", b"/", protocol=b"websocket")
+            client.open_stream(tunnel, end_stream=False)
         else:
             engine = make.server(limits or Http2Settings())
         results.append(([event for step in steps for event in engine.receive(step)], engine.data_to_send(LIMIT)))
@@ -94,12 +97,14 @@ CORPUS = corpus_of("http2")
 @pytest.mark.parametrize("is_client", [False, True], ids=["server", "client"])
 @pytest.mark.parametrize("stream", CORPUS, ids=range(len(CORPUS)))
 def test_conversations_octet_by_octet_have_the_same_outcome(stream: bytes, is_client: bool) -> None:
-    assert both_give(is_client, stream) == both_give(is_client, *(bytes([octet]) for octet in stream))
+    limits = Http2Settings(enable_connect=True)
+    octets = (bytes([octet]) for octet in stream)
+    assert both_give(is_client, stream, limits=limits) == both_give(is_client, *octets, limits=limits)
 
 
 @pytest.mark.parametrize("place", ["alone", "first", "middle", "last"])
 @pytest.mark.parametrize(
-    "name", [b"", b"x-a", b"te", b"cookie", b"host", b":method", b":scheme", b":authority", b":path"]
+    "name", [b"", b"x-a", b"te", b"cookie", b"host", b":method", b":scheme", b":authority", b":path", b":protocol"]
 )
 def test_every_octet_is_judged_alike(name: bytes, place: str) -> None:
     """In a field's name if none is given, else in that field's value."""
@@ -107,17 +112,19 @@ def test_every_octet_is_judged_alike(name: bytes, place: str) -> None:
     before, behind = around[place]
     if name == b":path":
         before = b"/" + before
-    rest = [field for field in GET if field[0] != name]
+    rest = [field for field in (WEBSOCKET if name == b":protocol" else GET) if field[0] != name]
     for octet in range(256):
         text = before + bytes([octet]) + behind
         field = (name, text) if name else (text, b"v")
         fields = [field, *rest] if name[:1] == b":" else [*rest, field]
-        both_give(False, PREFACE + settings_frame(), request(1, *fields))
+        both_give(False, PREFACE + settings_frame(), request(1, *fields), limits=Http2Settings(enable_connect=True))
 
 
 def test_every_status_is_judged_alike() -> None:
     for status in [*(b"%03d" % number for number in range(1_000)), b"", b"1", b"20", b"2000", b"2 0", b"+20"]:
-        both_give(True, settings_frame(), raw(HEADERS, END_HEADERS, 1, literal(b":status", status)))
+        for stream_id in (1, 5):
+            block = literal(b":status", status) + literal(b"content-length", b"5")
+            both_give(True, settings_frame(), raw(HEADERS, END_HEADERS, stream_id, block))
 
 
 @pytest.mark.parametrize(
@@ -171,10 +178,31 @@ def test_heads_are_compressed_alike_while_tables_change(heads: list[Fields], siz
         for size in sizes[number] if number < len(sizes) else ():
             for engine in engines:
                 engine.receive(settings_frame({1: size}))
+        protocol = b"websocket" if number % 3 == 2 else b""
         for engine in engines:
-            engine.open_stream(RequestHead(b"GET", b"http", b"example.org", b"/", fields), end_stream=True)
+            engine.open_stream(RequestHead(b"GET", b"http", b"example.org", b"/", fields, protocol=protocol), True)
         first, *others = [engine.data_to_send(LIMIT) for engine in engines]
         assert others == [first] * len(others)
+
+
+@settings(max_examples=100, deadline=None)
+@given(lists, st.sampled_from([16_384, 20_000, 16_777_215]))
+def test_promises_and_responses_are_compressed_alike(heads: list[Fields], frame_size: int) -> None:
+    sent: list[list[object]] = []
+    for make in MAKES.values():
+        engine = make.server(Http2Settings())
+        engine.receive(PREFACE + settings_frame({5: frame_size}) + request(1, *GET))
+        outcome: list[object] = []
+        for fields in heads:
+            # Beyond one frame, too.
+            large = [*fields, (b"x-large", b"v" * 9_000), (b"x-large", b"w" * 9_000)]
+            for some in (fields, large):
+                promised = engine.push(1, RequestHead(b"GET", b"http", b"example.org", b"/", some))
+                outcome.append(promised)
+                engine.send_head(promised, ResponseHead(200, some), end_stream=len(fields) % 2 == 0)
+                outcome.append(engine.data_to_send(LIMIT))
+        sent.append([*outcome, engine.can_push, engine.open_streams])
+    assert sent == [sent[0]] * len(sent)
 
 
 @settings(max_examples=400, deadline=None)
@@ -239,7 +267,7 @@ def test_responses_without_content_are_read_alike() -> None:
         [(b":status", b"204"), (b"content-length", b"5")],
         [(b":status", b"304"), (b"content-length", b"5")],
     ):
-        for stream_id in (1, 3):
+        for stream_id in (1, 3, 5):
             block = b"".join(literal(*field) for field in fields)
             frames = raw(HEADERS, END_HEADERS, stream_id, block) + data(stream_id, b"12345", end_stream=True)
             both_give(True, settings_frame(), settings_ack(), frames)

@@ -27,6 +27,7 @@ from tests.support.http2_engine import (
     OK,
     POST,
     PREFACE,
+    WEBSOCKET,
     BackendSide,
     ClientSide,
     Make,
@@ -49,6 +50,7 @@ field = st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES))
 head = st.one_of(
     st.builds(lambda more: GET + more, st.lists(field, max_size=5)),
     st.builds(lambda more: POST + more, st.lists(field, max_size=5)),
+    st.builds(lambda more: WEBSOCKET + more, st.lists(field, max_size=5)),
     st.builds(lambda more: OK + more, st.lists(field, max_size=5)),
     st.lists(field, max_size=5),
 )
@@ -87,15 +89,22 @@ def drive(peer: ClientSide | BackendSide, events: list[Event]) -> None:
         elif isinstance(event, RequestReceived) and isinstance(peer, ClientSide):
             peer.engine.send_head(event.stream_id, ResponseHead(200), end_stream=False)
             peer.engine.send_data(event.stream_id, b"body", end_stream=event.end_stream)
+            promised = peer.engine.push(event.stream_id, RequestHead(b"GET", b"http", b"example.org", b"/a"))
+            assert not promised or promised % 2 == 0
+            peer.engine.send_head(promised, ResponseHead(200), end_stream=False)
+            peer.engine.send_data(promised, b"body", end_stream=event.end_stream)
+
+
+TUNNELS = Http2Settings(enable_connect=True)
 
 
 @settings(max_examples=300, deadline=None)
 @given(make=makes, sample=st.data(), is_client=st.booleans())
 def test_no_frames_raise_and_a_failure_is_the_last_event(make: Make, sample: st.DataObject, is_client: bool) -> None:
-    peer: ClientSide | BackendSide = BackendSide(make) if is_client else ClientSide(make)
+    peer: ClientSide | BackendSide = BackendSide(make) if is_client else ClientSide(make, TUNNELS)
     if isinstance(peer, BackendSide):
-        for method in (b"GET", b"HEAD", b"POST"):
-            peer.ask(method, end_stream=method != b"POST")
+        for method in (b"GET", b"HEAD", b"POST", b"CONNECT"):
+            peer.ask(method, end_stream=method not in (b"POST", b"CONNECT"))
     has_failed = False
     for _ in range(sample.draw(st.integers(1, 12))):
         events = peer.receive(sample.draw(frame(peer)))
@@ -104,7 +113,7 @@ def test_no_frames_raise_and_a_failure_is_the_last_event(make: Make, sample: st.
         has_failed = has_failed or any(isinstance(event, ConnectionFailed) for event in events)
         drive(peer, events)
         peer.sent()
-    assert peer.engine.open_streams <= (3 if is_client else 100)
+    assert peer.engine.open_streams <= (4 if is_client else 100)
 
 
 @settings(max_examples=200, deadline=None)
@@ -121,7 +130,7 @@ def test_no_bytes_raise(make: Make, garbage: bytes, is_client: bool, has_greetin
 def test_bytes_cut_anywhere_give_the_same_events(make: Make, sample: st.DataObject, is_client: bool) -> None:
     def begin() -> ClientSide | BackendSide:
         if not is_client:
-            return ClientSide(make)
+            return ClientSide(make, TUNNELS)
         peer = BackendSide(make)
         for _ in range(2):
             peer.ask()
@@ -166,7 +175,7 @@ class Conversation(RuleBasedStateMachine):
 
     @initialize(stream_window=st.integers(1, 300), connection_window=st.sampled_from([65_535, 70_000]))
     def begin(self, stream_window: int, connection_window: int) -> None:
-        limits = Http2Settings(stream_window=stream_window, connection_window=connection_window)
+        limits = Http2Settings(stream_window=stream_window, connection_window=connection_window, enable_connect=True)
         self.client = self.make.client(limits)
         self.server = self.make.server(limits)
         self.to_server = self.to_client = b""
@@ -175,17 +184,23 @@ class Conversation(RuleBasedStateMachine):
         self.responses: dict[int, bytes] = {}
         self.requests_in: dict[int, bytes] = {}
         self.responses_in: dict[int, bytes] = {}
+        # Extended CONNECTs, which have no trailers.
+        self.tunnels: set[int] = set()
         self.asking: set[int] = set()
         self.answering: set[int] = set()
         self.over: set[tuple[str, int]] = set()
         self.owed: list[tuple[str, int, int]] = []
 
     @precondition(lambda self: len(self.requests) < 6)
-    @rule(end_stream=st.booleans())
-    def ask(self, end_stream: bool) -> None:
+    @rule(end_stream=st.booleans(), is_tunnel=st.booleans())
+    def ask(self, end_stream: bool, is_tunnel: bool) -> None:
         request = RequestHead(b"POST", b"http", b"example.org", b"/", [(b"x-number", b"%d" % len(self.requests))])
+        if is_tunnel:
+            request.method, request.protocol = b"CONNECT", b"websocket"
         stream_id = self.client.open_stream(request, end_stream)
         self.requests[stream_id] = b""
+        if is_tunnel:
+            self.tunnels.add(stream_id)
         if not end_stream:
             self.asking.add(stream_id)
 
@@ -194,6 +209,7 @@ class Conversation(RuleBasedStateMachine):
     def send_request_body(self, body: bytes, end: str, sample: st.DataObject) -> None:
         stream_id = sample.draw(st.sampled_from(sorted(self.asking)))
         self.requests[stream_id] += body
+        end = self._end_of(stream_id, end)
         self.client.send_data(stream_id, body, end == "data")
         if end == "trailers":
             self.client.send_trailers(stream_id, [(b"x-end", b"%d" % stream_id)])
@@ -205,11 +221,15 @@ class Conversation(RuleBasedStateMachine):
     def send_response_body(self, body: bytes, end: str, sample: st.DataObject) -> None:
         stream_id = sample.draw(st.sampled_from(sorted(self.answering)))
         self.responses[stream_id] += body
+        end = self._end_of(stream_id, end)
         self.server.send_data(stream_id, body, end == "data")
         if end == "trailers":
             self.server.send_trailers(stream_id, [(b"x-end", b"%d" % stream_id)])
         if end != "no":
             self.answering.discard(stream_id)
+
+    def _end_of(self, stream_id: int, end: str) -> str:
+        return "data" if end == "trailers" and stream_id in self.tunnels else end
 
     @rule(limit=st.integers(1, 2_000), size=st.integers(1, 500))
     def carry_to_server(self, limit: int, size: int) -> None:
@@ -217,6 +237,10 @@ class Conversation(RuleBasedStateMachine):
         piece, self.to_server = self.to_server[:size], self.to_server[size:]
         for event in self.server.receive(piece):
             if isinstance(event, RequestReceived):
+                assert (event.head.protocol != b"") == (event.stream_id in self.tunnels)
+                # Our client takes none.
+                assert not self.server.can_push
+                assert not self.server.push(event.stream_id, RequestHead(b"GET", b"http", b"example.org", b"/a"))
                 self.requests_in[event.stream_id] = b""
                 self.responses[event.stream_id] = b""
                 self.server.send_head(event.stream_id, ResponseHead(200), end_stream=False)
@@ -323,12 +347,16 @@ def test_window_sums_hold(make: Make, sizes: list[int], sample: st.DataObject) -
 @settings(max_examples=60, deadline=None)
 @given(make=makes, bodies=st.lists(st.integers(1, 100_000), min_size=1, max_size=6))
 def test_turns_are_fair(make: Make, bodies: list[int]) -> None:
-    """Of the streams that still have something to send, none has had two turns more than another."""
+    """Of the streams that still have something to send, none has had two turns more than another; pushed ones too."""
     client = ClientSide(make, theirs={4: 1 << 20})
     client.receive(window_update(0, 1 << 24))
-    turns = dict.fromkeys(range(1, 2 * len(bodies), 2), 0)
+    turns = dict.fromkeys(range(1, len(bodies) + 1), 0)
     for stream_id in turns:
-        client.request(stream_id)
+        if stream_id % 2:
+            client.request(stream_id)
+        else:
+            assert client.engine.push(1, RequestHead(b"GET", b"http", b"example.org", b"/a")) == stream_id
+    for stream_id in turns:
         client.engine.send_head(stream_id, ResponseHead(200), end_stream=False)
     client.sent()
     for stream_id, size in zip(turns, bodies, strict=True):

@@ -8,34 +8,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from h2gate.errors import ErrorCode
-from h2gate.protocol.contract import Http1ServerEngine, Http2Engine
+from h2gate.protocol.contract import Http1ServerEngine, Http2Engine, Http2ServerEngine
 from h2gate.protocol.events import RequestHead, ResponseHead
 from tests.support import http1_engine, http2_engine
 from tests.support.http2_engine import BackendSide, ClientSide, ping, settings_frame, window_update
 
 FRAME = 16_384 + 9
+PUSHED = [RequestHead(b"GET", b"http", b"a", b"/", fields) for fields in ([], [(b"x-long", b"v" * 40_000)])]
 TRAILERS = [(b"x-short", b"1")], [(b"x-long", b"v" * 40_000)]
-STREAMS = 1, 3, 5
+# Of a server, and of a client: one of the server's is pushed.
+SERVER_STREAMS, CLIENT_STREAMS = (1, 3, 2), (1, 3, 5)
+PLACES = 0, 1, 2
 
 limits = st.sampled_from([1, 9, 10, 11, 500, FRAME - 9, FRAME, 65_536])
 sizes = st.sampled_from([0, 1, 2, 500, FRAME - 9, FRAME, 70_000])
 
-# What an owner or a peer may do to an engine of HTTP/2 that has three streams; the last three end a stream's body.
+# What an owner or a peer may do to an engine of HTTP/2 that has three streams, named by their places, -1 being the
+# connection; the last three end a stream's body.
 http2_steps = st.one_of(
-    st.tuples(st.just("data"), st.sampled_from(STREAMS), sizes),
-    st.tuples(st.just("window"), st.sampled_from([0, *STREAMS]), st.sampled_from([1, 10, 20_000, 100_000])),
+    st.tuples(st.just("data"), st.sampled_from(PLACES), sizes),
+    st.tuples(st.just("window"), st.sampled_from([-1, *PLACES]), st.sampled_from([1, 10, 20_000, 100_000])),
     st.tuples(st.just("settings"), st.just(0), st.sampled_from([0, 10, 20_000, 100_000])),
     st.tuples(st.just("ping"), st.just(0), st.just(0)),
-    st.tuples(st.just("end"), st.sampled_from(STREAMS), sizes),
-    st.tuples(st.just("trailers"), st.sampled_from(STREAMS), st.integers(0, 1)),
-    st.tuples(st.just("reset"), st.sampled_from(STREAMS), st.just(0)),
+    st.tuples(st.just("push"), st.just(0), st.integers(0, 1)),
+    st.tuples(st.just("end"), st.sampled_from(PLACES), sizes),
+    st.tuples(st.just("trailers"), st.sampled_from(PLACES), st.integers(0, 1)),
+    st.tuples(st.just("reset"), st.sampled_from(PLACES), st.just(0)),
 )
 
 
@@ -47,17 +52,20 @@ def check(engine: Http2Engine | Http1ServerEngine, limit: int, more: int) -> Non
         assert engine.data_to_send(1) == b""
 
 
-def server(make: http2_engine.Make) -> Http2Engine:
+def server(make: http2_engine.Make) -> Http2ServerEngine:
     peer = ClientSide(make)
-    for stream_id in STREAMS:
-        peer.request(stream_id)
+    for stream_id in SERVER_STREAMS:
+        if stream_id % 2:
+            peer.request(stream_id)
+        else:
+            assert peer.engine.push(1, PUSHED[0]) == stream_id
         peer.engine.send_head(stream_id, ResponseHead(200), end_stream=False)
     return peer.engine
 
 
 def client(make: http2_engine.Make) -> Http2Engine:
     engine = BackendSide(make).engine
-    for _ in STREAMS:
+    for _ in CLIENT_STREAMS:
         engine.open_stream(RequestHead(b"POST", b"http", b"example.org", b"/"), end_stream=False)
     return engine
 
@@ -74,14 +82,19 @@ def test_less_than_asked_is_all_that_http2_can_send_now(
     steps: list[tuple[tuple[str, int, int], int | None]],
 ) -> None:
     engine = start(make)
-    with_body = set(STREAMS)
-    for (name, stream_id, value), limit in steps:
+    streams = SERVER_STREAMS if start is server else CLIENT_STREAMS
+    with_body = set(streams)
+    for (name, place, value), limit in steps:
+        stream_id = 0 if place < 0 else streams[place]
         if name == "window":
             engine.receive(window_update(stream_id, value))
         elif name == "settings":
             engine.receive(settings_frame({4: value}))
         elif name == "ping":
             engine.receive(ping())
+        elif name == "push":
+            if start is server:
+                cast("Http2ServerEngine", engine).push(1, PUSHED[value])
         elif stream_id in with_body:
             if name == "trailers":
                 engine.send_trailers(stream_id, TRAILERS[value])
@@ -97,11 +110,11 @@ def test_less_than_asked_is_all_that_http2_can_send_now(
 
 def test_a_window_that_settings_shut_holds_up_no_other_stream(http2_make: http2_engine.Make) -> None:
     engine = server(http2_make)
-    for stream_id in STREAMS:
+    for stream_id in SERVER_STREAMS:
         engine.send_data(stream_id, b"abc", end_stream=False)
-    engine.receive(settings_frame({4: 0}) + window_update(5, 10))
+    engine.receive(settings_frame({4: 0}) + window_update(2, 10))
     check(engine, 65_536, FRAME)
-    assert engine.take_framed() == [(5, 3)]
+    assert engine.take_framed() == [(2, 3)]
 
 
 # What an owner may do with one response of HTTP/1.1; the head comes first.

@@ -30,6 +30,8 @@ class Clock:
 class ClientSide:
     """A `ClientStream`."""
 
+    can_push: bool = False
+    pushed: list[RequestHead] = field(default_factory=list)
     client: Client = field(default_factory=lambda: Client("192.0.2.7", 5000, 80, b"http", is_trusted=False))
     interims: list[ResponseHead] = field(default_factory=list)
     head: ResponseHead | None = None
@@ -58,6 +60,9 @@ class ClientSide:
         self.trailers = fields
         self.has_ended = True
 
+    def push(self, head: RequestHead) -> None:
+        self.pushed.append(head)
+
     def reset(self, failure: Failure) -> None:
         self.broken_by = failure
 
@@ -78,6 +83,7 @@ class BackSide:
     has_ended: bool
     is_reused: bool = False
     is_touched: bool = False
+    is_held: bool = False
     body: bytes = b""
     trailers: Fields | None = None
     reset_by: ErrorCode | None = None
@@ -109,6 +115,9 @@ class FakePool:
         self.endpoint = SimpleNamespace(name=url, scheme=scheme, authority=parsed.authority)
         self.is_full = False
         self.is_reused = False
+        # What its connection says of extended CONNECT; None before its SETTINGS.
+        self.takes_connect: bool | None = True
+        self.settling: list[Callable[[Failure | None], None]] = []
         self.waiting: list[Exchange] = []
         self.firsts: list[bool] = []
         self.streams: list[BackSide] = []
@@ -121,7 +130,15 @@ class FakePool:
             self.lease(waiter)
 
     def lease(self, waiter: Exchange) -> None:
-        waiter.on_lease(SimpleNamespace(pool=self, open_stream=self.open_stream))  # type: ignore[arg-type]
+        connection: Any = SimpleNamespace(
+            pool=self,
+            open_stream=self.open_stream,
+            local_port=40000,
+            has_settings=self.takes_connect is not None,
+            takes_connect=bool(self.takes_connect),
+            when_settled=self.settling.append,
+        )
+        waiter.on_lease(connection)
 
     def open_stream(self, head: RequestHead, end_stream: bool, sink: Exchange) -> BackSide:
         stream = BackSide(sink, head, end_stream, is_reused=self.is_reused)
@@ -180,8 +197,14 @@ class House:
         self.log: list[Exchange] = []
         self.flush_queue = FlushQueue()
         reactor: Any = SimpleNamespace(loop=self.loop, deadlines=self.deadlines)
-        backends: Any = {"app": FakeBackend(self.pools)}
-        self.proxy = Proxy(self.config, reactor, backends, self.log.append)
+        self._backends: Any = {"app": FakeBackend(self.pools)}
+        self.proxy = Proxy(self.config, reactor, self._backends, self.log.append)
+
+    def add_backend(self, url: str) -> FakePool:
+        """Add the backend that a route names by its URL."""
+        pool = FakePool(url)
+        self._backends[url] = FakeBackend([pool])
+        return pool
 
     @property
     def pool(self) -> FakePool:

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from h2gate.errors import ErrorCode, Failure, Reason
 from h2gate.lifecycle import InvalidTransition
-from h2gate.protocol.events import ResponseHead
+from h2gate.protocol.events import RequestHead, ResponseHead
 from h2gate.proxy.exchange_state import SIDE, SideEvent, SideState
-from tests.proxy.fakes import House
+from tests.proxy.fakes import ClientSide, House
 
 OK = ResponseHead(200, [(b"content-type", b"text/plain")])
 
@@ -458,3 +458,117 @@ def test_a_side_that_is_over_stays_over(state: SideState, events: list[SideEvent
             assert following is state
         assert following >= state
         state = following
+
+
+# What a route says of its exchanges
+
+
+def test_a_body_that_says_it_is_too_large_never_reaches_the_backend() -> None:
+    house = House(routes=[{"backend": "app", "max_body": 10}])
+    client = ClientSide()
+    head = RequestHead(b"POST", b"http", b"site.example", b"/", [], b"HTTP/1.1", 11, b"/")
+    house.proxy.begin(client, head, False)
+    assert client.status == 413
+    assert house.pool.streams == []
+
+
+def test_a_body_that_grows_too_large_never_ends_at_the_backend() -> None:
+    house = House(limits={"max_body": 10})
+    client, exchange = house.begin(b"POST", end_stream=False)
+    exchange.on_request_data(b"123456", 6, False)
+    exchange.on_request_data(b"78901", 7, True)
+    back = house.pool.streams[0]
+    assert (back.body, back.has_ended, back.reset_by) == (b"123456", False, ErrorCode.CANCEL)
+    assert client.status == 413
+    # What is not wanted is owed to the client all the same.
+    assert client.credited == 7
+    exchange.on_response_framed(len(client.body))
+    assert house.log[0].failure == Failure(Reason.BODY_TOO_LARGE)
+
+
+def test_a_body_of_just_the_limit_passes_and_a_routes_own_limit_counts() -> None:
+    house = House(limits={"max_body": 5}, routes=[{"backend": "app", "max_body": 10}])
+    _, exchange = house.begin(b"POST", end_stream=False)
+    exchange.on_request_data(b"1234567890", 10, True)
+    assert house.pool.streams[0].has_ended
+
+
+def test_a_body_that_grows_too_large_behind_the_answers_head_breaks_it_off() -> None:
+    house = House(limits={"max_body": 5})
+    client, exchange = house.begin(b"POST", end_stream=False)
+    house.pool.streams[0].sink.on_response(OK, False)
+    exchange.on_request_data(b"123456", 6, True)
+    assert client.broken_by == Failure(Reason.BODY_TOO_LARGE)
+
+
+def test_a_routes_own_deadlines_count() -> None:
+    routes = [
+        {"match": {"path": "/slow"}, "backend": "app", "timeouts": {"response_head": "100s"}},
+        {"match": {"path": "/fast"}, "backend": "app", "timeouts": {"response_head": "2s", "response_idle": "3s"}},
+        {"backend": "app"},
+    ]
+    house = House(routes=routes, timeouts={"response_head": "10s"})
+    slow, _ = house.begin(path=b"/slow")
+    fast, _ = house.begin(path=b"/fast")
+    streaming, _ = house.begin(path=b"/fast")
+    other, _ = house.begin(path=b"/other")
+    house.pool.streams[2].sink.on_response(OK, False)
+    house.pass_time(2.5)
+    assert (slow.status, fast.status, other.status) == (None, 504, None)
+    house.pass_time(1)
+    assert streaming.broken_by == Failure(Reason.IDLE_TIMEOUT)
+    house.pass_time(10)
+    assert (slow.status, other.status) == (None, 504)
+    house.pass_time(90)
+    assert slow.status == 504
+
+
+def test_a_routes_own_number_of_tries_counts() -> None:
+    house = House(routes=[{"backend": "app", "retries": {"tries": 0}}])
+    client, _ = house.begin()
+    house.pool.streams[0].sink.on_backend_failure(Failure(Reason.REFUSED_STREAM))
+    assert client.status == 502
+    assert len(house.pool.streams) == 1
+
+
+def test_a_route_may_keep_its_exchanges_out_of_the_log() -> None:
+    house = House(routes=[{"match": {"path": "/health"}, "backend": "app", "access_log": False}, {"backend": "app"}])
+    for path in (b"/health", b"/x"):
+        house.begin(path=path)
+        house.pool.streams[-1].sink.on_response(OK, True)
+    assert [exchange.request.path for exchange in house.log] == [b"/x"]
+    assert house.proxy.active == 0
+
+
+def test_an_overridden_error_keeps_its_status_and_what_the_client_has_to_act_on() -> None:
+    house = House(routes=[{"backend": "app", "error_override": True}])
+    client, exchange = house.begin()
+    back = house.pool.streams[0]
+    head = ResponseHead(401, [(b"www-authenticate", b"Basic"), (b"content-length", b"9"), (b"x-internal", b"1")])
+    back.sink.on_response(head, False)
+    assert back.reset_by is ErrorCode.CANCEL
+    assert client.head is not None
+    fields = dict(client.head.fields)
+    assert client.head.status == 401
+    assert fields[b"www-authenticate"] == b"Basic"
+    assert b"x-internal" not in fields
+    assert fields[b"content-length"] == b"%d" % len(client.body)
+    assert client.has_ended
+    exchange.on_response_framed(len(client.body))
+    assert (house.log[0].status, house.log[0].failure, house.log[0].backend_status) == (401, None, 401)
+
+
+def test_only_the_statuses_that_are_named_are_overridden() -> None:
+    house = House(routes=[{"backend": "app", "error_override": [503]}])
+    client, _ = house.begin()
+    house.pool.streams[0].sink.on_response(ResponseHead(404, []), False)
+    house.pool.streams[0].sink.on_response_data(b"theirs", True)
+    assert (client.status, client.body) == (404, b"theirs")
+
+
+def test_the_log_knows_what_the_backend_said_and_from_which_port_it_was_asked() -> None:
+    house = House()
+    _, exchange = house.begin()
+    assert (exchange.backend_status, exchange.source_port) == (None, 40000)
+    house.pool.streams[0].sink.on_response(OK, True)
+    assert exchange.backend_status == 200

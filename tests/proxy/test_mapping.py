@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from h2gate.proxy.mapping import ReverseMapping, split_authority
+from h2gate.proxy.mapping import CookieMaps, ReverseMapping, split_authority
 from h2gate.proxy.router import Found, map_path
 
 
@@ -261,7 +261,7 @@ def test_what_the_router_maps_there_comes_back(
     if not has_slash and matched != b"/" and base != b"/":
         matched, base, rest = matched[:-1], base[:-1], b"/" + rest if rest else b""
     path = matched + rest
-    there = map_path(Found(SimpleNamespace(base_path=base), matched, rest), path, query)  # type: ignore[arg-type]
+    there = map_path(Found(SimpleNamespace(rewrite=None), matched, rest), base, path, query)  # type: ignore[arg-type]
     back = mapping(base_path=base, matched=matched)
     if is_absolute:
         assert back.location(b"http://10.0.0.1:9000" + there) == b"https://www.example" + path + query
@@ -328,3 +328,74 @@ def test_a_hostile_field_costs_no_more_than_its_length(name: str, value: bytes) 
     getattr(mapping(), name)(value)
     # Quadratic would be seconds to minutes; linear is some milliseconds.
     assert perf_counter() - began < 1.0
+
+
+# The operator's own maps for cookies
+
+
+def mapped_cookie(value: bytes, domains: dict[str, str] | None = None, paths: dict[str, str] | None = None) -> bytes:
+    maps = CookieMaps(domains or {}, paths or {})
+    return ReverseMapping(b"app.internal:9000", b"http", b"/base/", b"/app/", b"www.example", b"https", maps).cookie(
+        value
+    )
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        (b"a=1; Domain=internal", b"a=1; Domain=example.com"),
+        (b"a=1; domain=.Internal; Secure", b"a=1; domain=example.com; Secure"),
+        # whole labels: Apache's "begins with" would take these
+        (b"a=1; Domain=internal.example", b"a=1; Domain=internal.example"),
+        (b"a=1; Domain=internals", b"a=1; Domain=internals"),
+        (b"a=1; Domain=x.internal", b"a=1; Domain=x.internal"),
+        # the one rule still holds for what no map is about
+        (b"a=1; Domain=app.internal", b"a=1; Domain=www.example"),
+        (b"a=1", b"a=1"),
+        (b"__Host-a=1; Domain=internal", b"__Host-a=1; Domain=internal"),
+    ],
+)
+def test_a_cookies_domain_is_mapped_by_the_operators_word(sent: bytes, expected: bytes) -> None:
+    assert mapped_cookie(sent, domains={"internal": "example.com"}) == expected
+
+
+def test_the_operators_word_comes_before_the_one_rule() -> None:
+    assert mapped_cookie(b"a=1; Domain=app.internal", {"app.internal": "example.com"}) == b"a=1; Domain=example.com"
+    assert mapped_cookie(b"a=1; Path=/base/x", paths={"/base": "/y"}) == b"a=1; Path=/y/x"
+
+
+@pytest.mark.parametrize(
+    ("start", "to", "sent", "expected"),
+    [
+        ("/a", "/b", b"/a", b"/b"),
+        ("/a", "/b", b"/a/", b"/b/"),
+        ("/a", "/b", b"/a/x", b"/b/x"),
+        # whole segments
+        ("/a", "/b", b"/ab", b"/ab"),
+        ("/a/", "/b/", b"/ab/", b"/ab/"),
+        ("/a/", "/b/", b"/a", b"/b"),
+        ("/a/", "/", b"/a/x", b"/x"),
+        ("/a", "/", b"/a/x", b"/x"),
+        ("/a", "/", b"/a", b"/"),
+        ("/a/", "/", b"/a", b"/"),
+        ("/", "/b", b"/", b"/b"),
+        ("/", "/b", b"/x", b"/b/x"),
+        ("/", "/b/", b"/x", b"/b/x"),
+        ("/A", "/b", b"/a", b"/a"),
+    ],
+)
+def test_a_cookies_path_is_mapped_by_whole_segments(start: str, to: str, sent: bytes, expected: bytes) -> None:
+    assert (
+        mapped_cookie(b"a=1; Path=" + sent + b"; Secure", paths={start: to}) == b"a=1; Path=" + expected + b"; Secure"
+    )
+
+
+def test_the_longest_of_several_paths_is_taken() -> None:
+    paths = {"/": "/other", "/a": "/short", "/a/b/": "/long"}
+    assert mapped_cookie(b"a=1; Path=/a/b/c", paths=paths) == b"a=1; Path=/long/c"
+    assert mapped_cookie(b"a=1; Path=/a/c", paths=paths) == b"a=1; Path=/short/c"
+    assert mapped_cookie(b"a=1; Path= /c", paths=paths) == b"a=1; Path=/other/c"
+
+
+def test_a_cookie_bound_to_its_host_keeps_its_path() -> None:
+    assert mapped_cookie(b"__Host-a=1; Path=/", paths={"/": "/b"}) == b"__Host-a=1; Path=/"

@@ -129,6 +129,11 @@ def taken(budget: RetryBudget, wanted: int) -> int:
     return sum(budget.take() for _ in range(wanted))
 
 
+def test_the_config_says_how_long_the_first_and_the_longest_pause_are() -> None:
+    retries = Retries(backoff_min=1.0, backoff_max=3.0)
+    assert [backoff(tries, retries, lambda: 1.0) for tries in range(1, 4)] == [1.0, 2.0, 3.0]
+
+
 def test_three_retries_are_always_allowed() -> None:
     assert taken(RetryBudget(0.0, Clock()), 10) == 3
     assert taken(RetryBudget(0.2, Clock()), 10) == 3

@@ -7,10 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from h2gate.config.model import FieldRules, Forwarding
 from h2gate.contract import Client
 from h2gate.protocol.events import Fields, RequestHead, ResponseHead
 from h2gate.proxy import rewrite
+from h2gate.proxy.field_rules import compile_rules
 from h2gate.proxy.mapping import ReverseMapping
+from h2gate.proxy.rewrite import Rewriter
 from h2gate.proxy.router import Found
 
 STRANGER = Client("203.0.113.7", 40000, 8443, b"https", is_trusted=False, tls="TLSv1.3")
@@ -18,14 +21,31 @@ PROXY = Client("127.0.0.1", 40000, 8080, b"http", is_trusted=True)
 SOCKET = Client("unix:", 0, 0, b"http", is_trusted=False)
 ID = b"0123456789abcdef"
 DATE = b"Mon, 23 Nov 2026 12:00:00 GMT"
+USUAL = Forwarding()
+NO_RULES = FieldRules()
 MAPPING = ReverseMapping(b"10.0.0.1:9000", b"http", b"/base/", b"/app/", b"www.example", b"https")
 
 
-def rewritten(fields: Fields, client: Client = STRANGER, preserve_host: bool = False, **changes: Any) -> RequestHead:
-    facts: dict[str, Any] = {"authority": b"www.example", "path": b"/app/x", "version": b"HTTP/1.1"}
-    head = RequestHead(b"GET", b"https", fields=list(fields), **facts | changes)
-    found = Found(SimpleNamespace(preserve_host=preserve_host), b"/app/", b"x")  # type: ignore[arg-type]
-    result = rewrite.request(head, found, b"/base/x", client, ID)
+def rewritten(
+    fields: Fields,
+    client: Client = STRANGER,
+    preserve_host: bool = False,
+    forwarding: Forwarding = USUAL,
+    rules: FieldRules = NO_RULES,
+    **changes: Any,
+) -> RequestHead:
+    # What stands for a client is worked out once, by the first of its requests.
+    client.standing_fields.clear()
+    facts: dict[str, Any] = {
+        "method": b"GET",
+        "scheme": b"https",
+        "authority": b"www.example",
+        "path": b"/app/x",
+        "version": b"HTTP/1.1",
+    }
+    head = RequestHead(fields=list(fields), **facts | changes)
+    route: Any = SimpleNamespace(preserve_host=preserve_host, request_rules=compile_rules(rules))
+    result = Rewriter(forwarding).request(head, Found(route, b"/app/", b"x"), b"/base/x", client, ID)
     assert head.fields == fields, "the client's head stays as it was, for the log"
     return result
 
@@ -42,9 +62,12 @@ def forwarded(head: RequestHead) -> dict[bytes, list[bytes]]:
     }
 
 
-def responded(fields: Fields, status: int = 200) -> ResponseHead:
+def responded(
+    fields: Fields, status: int = 200, forwarding: Forwarding = USUAL, rules: FieldRules = NO_RULES
+) -> ResponseHead:
     date: Any = SimpleNamespace(now=lambda: DATE)
-    return rewrite.response(ResponseHead(status, list(fields)), lambda: MAPPING, date)
+    head = ResponseHead(status, list(fields))
+    return Rewriter(forwarding).response(head, lambda: MAPPING, date, compile_rules(rules))
 
 
 # Requests
@@ -57,7 +80,6 @@ def test_end_to_end_fields_pass_in_order() -> None:
         (b"expect", b"100-continue"),
         (b"trailer", b"x-sum"),
         (b"authorization", b"Basic x"),
-        (b"cookie", b"c=d"),
         (b"cache-control", b"no-cache"),
     ]
     assert rewritten(fields).fields[: len(fields)] == fields
@@ -272,7 +294,8 @@ def test_a_stranger_cannot_change_what_the_gate_says_of_it(fields: Fields) -> No
     assert len(values(head, b"via")) == 1
     assert values(head, b"via")[0].endswith(b"1.1 h2gate")
     assert not {name for name, _ in head.fields} & (rewrite.HOP_BY_HOP - {b"te"})
-    assert values(head, b"cookie") == [value for name, value in fields if name == b"cookie"]
+    crumbs = [value for name, value in fields if name == b"cookie"]
+    assert values(head, b"cookie") == [b"; ".join(crumbs)] * bool(crumbs)
 
 
 @pytest.mark.parametrize(
@@ -325,6 +348,7 @@ def test_all_fields_with_urls_are_mapped_back() -> None:
     fields: Fields = [
         (b"location", b"http://10.0.0.1:9000/base/x"),
         (b"content-location", b"/base/x"),
+        (b"destination", b"http://10.0.0.1:9000/base/y"),
         (b"uri", b"</base/x>"),
         (b"refresh", b"0; url=/base/x"),
         (b"link", b"</base/x>; rel=preload"),
@@ -335,6 +359,7 @@ def test_all_fields_with_urls_are_mapped_back() -> None:
     assert responded(fields, 302).fields[: len(fields)] == [
         (b"location", b"https://www.example/app/x"),
         (b"content-location", b"/app/x"),
+        (b"destination", b"https://www.example/app/y"),
         (b"uri", b"</app/x>"),
         (b"refresh", b"0; url=/app/x"),
         (b"link", b"</app/x>; rel=preload"),
@@ -360,3 +385,169 @@ def test_trailers_pass_without_what_is_for_one_hop_or_the_gates_to_say() -> None
         (b"x-sum", b"1"),
     ]
     assert rewrite.trailers(fields) == [(b"grpc-status", b"0"), (b"x-sum", b"1")]
+
+
+# What `forwarding` chooses
+
+NO_X = Forwarding(x_forwarded=False)
+CERTIFIED = Client("203.0.113.7", 40000, 8443, b"https", is_trusted=False, certificate=b"Hash=ours")
+
+
+def test_without_x_forwarded_nothing_is_said_and_nothing_the_client_said_passes() -> None:
+    said: Fields = [(b"x-forwarded-for", b"1.2.3.4"), (b"x-forwarded-host", b"a"), (b"x-real-ip", b"1.2.3.4")]
+    for client in (STRANGER, PROXY):
+        assert rewritten(said, client, forwarding=NO_X).fields == [(b"x-request-id", ID), (b"via", b"1.1 h2gate")]
+
+
+def test_forwarded_is_replaced_for_strangers_and_added_to_for_trusted_proxies() -> None:
+    said: Fields = [(b"forwarded", b"for=1.2.3.4"), (b"forwarded", b"for=10.0.0.9")]
+    for forwarding in (Forwarding(forwarded=True), Forwarding(forwarded=True, x_forwarded=False)):
+        ours = b"for=203.0.113.7;host=www.example;proto=https;by=_h2gate"
+        assert values(rewritten(said, forwarding=forwarding), b"forwarded") == [ours]
+        ours = b"for=1.2.3.4, for=10.0.0.9, for=127.0.0.1;host=www.example;proto=http;by=_h2gate"
+        assert values(rewritten(said, PROXY, forwarding=forwarding), b"forwarded") == [ours]
+
+
+def test_connection_cannot_take_forwarded_away() -> None:
+    forwarding = Forwarding(forwarded=True)
+    fields: Fields = [(b"connection", b"forwarded, x-forwarded-client-cert")]
+    assert len(values(rewritten(fields, CERTIFIED, forwarding=forwarding), b"forwarded")) == 1
+    assert values(rewritten(fields, CERTIFIED), b"x-forwarded-client-cert") == [b"Hash=ours"]
+
+
+def test_what_a_trusted_proxy_says_by_forwarded_is_said_by_x_forwarded_too() -> None:
+    said: Fields = [(b"forwarded", b'for="[2001:db8::1]:99";proto=HTTPS;host="public.example:8443", for=_x;host=b')]
+    assert forwarded(rewritten(said, PROXY)) == {
+        b"for": [b"2001:db8::1, 127.0.0.1"],
+        b"host": [b"public.example:8443"],
+        b"proto": [b"https"],
+        b"port": [b"8080"],
+    }
+    origin = rewrite.client_origin(RequestHead(b"GET", b"http", b"www.example", b"/", said), PROXY)
+    assert origin == (b"https", b"public.example:8443")
+    # its own X-Forwarded-* wins
+    both = [(b"x-forwarded-proto", b"http"), *said]
+    assert forwarded(rewritten(both, PROXY))[b"proto"] == [b"http"]
+    assert rewrite.client_origin(RequestHead(b"GET", b"http", b"www.example", b"/", both), PROXY)[0] == b"http"
+
+
+@pytest.mark.parametrize("value", [b"for=_hidden", b"for=1.2.3.4;host=a b", b'host="a/b";proto=ftp'])
+def test_what_forwarded_does_not_say_well_the_gate_says(value: bytes) -> None:
+    assert forwarded(rewritten([(b"forwarded", value)], PROXY)) == forwarded(rewritten([], PROXY))
+
+
+def test_the_clients_certificate_goes_on_and_nobody_elses() -> None:
+    theirs = (b"x-forwarded-client-cert", b"Hash=theirs")
+    assert values(rewritten([], CERTIFIED), theirs[0]) == [b"Hash=ours"]
+    assert values(rewritten([theirs], CERTIFIED), theirs[0]) == [b"Hash=ours"]
+    assert values(rewritten([theirs], CERTIFIED, forwarding=NO_X), theirs[0]) == [b"Hash=ours"]
+    assert values(rewritten([theirs]), theirs[0]) == []
+    trusted = Client("127.0.0.1", 1, 1, b"https", is_trusted=True, certificate=b"Hash=ours")
+    for forwarding in (USUAL, NO_X):
+        assert values(rewritten([theirs], trusted, forwarding=forwarding), theirs[0]) == [b"Hash=theirs, Hash=ours"]
+        assert values(rewritten([theirs], PROXY, forwarding=forwarding), theirs[0]) == [b"Hash=theirs"]
+
+
+@pytest.mark.parametrize(
+    ("via", "request_via", "response_via"),
+    [
+        ("on", [b"1.0 a, 1.1 h2gate"], [b"1.1 inner, 2.0 h2gate"]),
+        ("off", [b"1.0 a"], [b"1.1 inner"]),
+        ("block", [], []),
+    ],
+)
+def test_via_is_added_to_left_alone_or_blocked(via: Any, request_via: list[bytes], response_via: list[bytes]) -> None:
+    forwarding = Forwarding(via=via)
+    assert values(rewritten([(b"via", b"1.0 a")], forwarding=forwarding), b"via") == request_via
+    assert values(responded([(b"via", b"1.1 inner")], forwarding=forwarding), b"via") == response_via
+    if via != "on":
+        assert values(rewritten([], forwarding=forwarding), b"via") == []
+        assert values(responded([], forwarding=forwarding), b"via") == []
+
+
+@settings(deadline=None)
+@given(field_lists, st.booleans(), st.booleans(), st.sampled_from(["on", "off", "block"]))
+def test_a_stranger_cannot_change_what_the_gate_says_whatever_is_chosen(
+    fields: Fields, x_forwarded: bool, sends_forwarded: bool, via: Any
+) -> None:
+    forwarding = Forwarding(x_forwarded=x_forwarded, forwarded=sends_forwarded, via=via)
+    head = rewritten(fields, CERTIFIED, forwarding=forwarding)
+    alone = rewritten([], CERTIFIED, forwarding=forwarding)
+    for name in (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-client-cert", b"x-request-id"):
+        assert values(head, name) == values(alone, name)
+
+
+# Fields with a meaning for one hop
+
+
+@pytest.mark.parametrize(
+    ("value", "version", "passes"),
+    [
+        (b"100-continue", b"HTTP/1.1", True),
+        (b"100-Continue", b"HTTP/2.0", True),
+        (b"100-continue", b"HTTP/1.0", False),
+        (b"x-other", b"HTTP/1.1", False),
+        (b"100-continue, x-other", b"HTTP/1.1", False),
+    ],
+)
+def test_only_100_continue_may_be_expected(value: bytes, version: bytes, passes: bool) -> None:
+    assert values(rewritten([(b"expect", value)], version=version), b"expect") == [value] * passes
+
+
+@pytest.mark.parametrize(
+    ("method", "value", "expected"),
+    [
+        (b"OPTIONS", b"7", b"6"),
+        (b"TRACE", b"1", b"0"),
+        (b"TRACE", b"999999999999999999", b"999999999999999998"),
+        (b"GET", b"7", b"7"),
+        (b"GET", b"x", b"x"),
+    ],
+)
+def test_max_forwards_is_counted_down_for_options_and_trace(method: bytes, value: bytes, expected: bytes) -> None:
+    assert values(rewritten([(b"max-forwards", value)], method=method), b"max-forwards") == [expected]
+
+
+@pytest.mark.parametrize("hops", [[b""], [b"-1"], [b"1", b"1"], [b"1,1"], [b"0x1"], [b"1" * 19], ["²".encode()]])
+def test_max_forwards_that_is_no_number_is_an_error(hops: list[bytes]) -> None:
+    fields: Fields = [(b"max-forwards", value) for value in hops]
+    with pytest.raises(ValueError, match="Max-Forwards"):
+        rewrite.hops_of(RequestHead(b"OPTIONS", b"", b"", b"/", fields))
+    assert rewrite.hops_of(RequestHead(b"GET", b"", b"", b"/", fields)) is None
+
+
+def test_crumbs_of_a_cookie_are_joined_where_the_first_one_stood() -> None:
+    fields: Fields = [(b"cookie", b"a=1"), (b"accept", b"*/*"), (b"cookie", b"b=2"), (b"cookie", b"c=3; d=4")]
+    assert rewritten(fields).fields[:2] == [(b"cookie", b"a=1; b=2; c=3; d=4"), (b"accept", b"*/*")]
+    assert values(rewritten([(b"te", b"trailers"), *fields]), b"cookie") == [b"a=1; b=2; c=3; d=4"]
+    assert values(rewritten([(b"connection", b"cookie"), *fields]), b"cookie") == []
+
+
+# The operator's own rules
+
+
+def test_fields_are_removed_set_and_added_last() -> None:
+    rules = FieldRules(
+        remove=("X-Gone", "x-request-id"), set={"X-Set": "new", "X-Forwarded-Proto": "wss"}, add={"X-Add": "ü"}
+    )
+    fields: Fields = [(b"x-gone", b"1"), (b"x-set", b"1"), (b"x-set", b"2"), (b"x-add", b"1"), (b"x-stays", b"1")]
+    head = rewritten(fields, rules=rules)
+    assert values(head, b"x-gone") == values(head, b"x-request-id") == []
+    assert values(head, b"x-set") == [b"new"]
+    assert values(head, b"x-forwarded-proto") == [b"wss"]
+    assert values(head, b"x-add") == [b"1", "ü".encode()]
+    assert head.fields[0] == (b"x-add", b"1")
+    assert rewritten(fields).fields[: len(fields)] == fields
+
+
+def test_rules_for_responses_run_last_too() -> None:
+    rules = FieldRules(remove=("Server",), set={"Cache-Control": "no-transform"}, add={"Set-Cookie": "b=2"})
+    head = responded([(b"cache-control", b"public"), (b"set-cookie", b"a=1")], rules=rules)
+    assert values(head, b"server") == []
+    assert values(head, b"cache-control") == [b"no-transform"]
+    assert values(head, b"set-cookie") == [b"a=1", b"b=2"]
+    assert values(head, b"via") == [b"2.0 h2gate"]
+
+
+def test_rules_that_do_nothing_are_none() -> None:
+    assert compile_rules(NO_RULES) is None

@@ -1,12 +1,35 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from h2gate.config.model import Backend, Config, Endpoint, Listener, Match, Redirect, Respond, Route
+from h2gate.config.model import (
+    Backend,
+    Config,
+    Endpoint,
+    ErrorPage,
+    FieldRules,
+    Limits,
+    Listener,
+    Match,
+    Mirror,
+    Redirect,
+    Respond,
+    Retries,
+    Rewrite,
+    Route,
+    RouteRetries,
+    RouteTimeouts,
+    Timeouts,
+)
+from h2gate.config.pages import Page
 from h2gate.config.units import EndpointUrl, HostPattern, ListenAddress, PathPattern
-from h2gate.proxy.router import Found, Router, map_path, redirect_location
+from h2gate.proxy.path import BadPath
+from h2gate.proxy.router import CompiledRewrite, Found, Patience, Router, map_path, redirect_location
 
 LISTENERS = (Listener(address=ListenAddress.parse("127.0.0.1:8080")),)
 
@@ -30,7 +53,9 @@ def found_index(routes: Router, path: bytes, authority: bytes = b"a.example", me
 def mapped(pattern: str, backend: str, path: bytes, query: bytes = b"") -> bytes:
     found = router(route(pattern, backend=backend)).find(b"GET", b"a.example", path)
     assert found is not None
-    return map_path(found, path, query)
+    target = found.route.choose()
+    assert target is not None
+    return map_path(found, target.base_path, path, query)
 
 
 def redirected(pattern: str, to: str, path: bytes, query: bytes = b"") -> bytes:
@@ -128,13 +153,9 @@ def test_a_route_knows_where_it_leads() -> None:
         route("/c/", respond=Respond(status=404, body="grüß")),
         backends={"app": backend},
     ).routes
-    assert (routes[0].backend, routes[0].base_path, routes[0].preserve_host) == ("app", None, True)
-    assert (routes[1].backend, routes[1].base_path, routes[1].preserve_host) == (
-        "h2c://127.0.0.1:9001",
-        b"/base/",
-        False,
-    )
-    assert routes[2].backend is None
+    assert (routes[0].choose(), routes[0].preserve_host) == (("app", None), True)
+    assert (routes[1].choose(), routes[1].preserve_host) == (("h2c://127.0.0.1:9001", b"/base/"), False)
+    assert routes[2].choose() is None
     assert routes[2].respond == (404, "grüß".encode())
 
 
@@ -290,4 +311,235 @@ def test_what_matched_and_the_rest_are_the_path(pattern: str, path: str) -> None
         return
     assert isinstance(found, Found)
     assert found.matched + found.rest == path.encode()
-    assert map_path(found, path.encode(), b"?q") == b"/base/" + found.rest + b"?q"
+    assert map_path(found, b"/base/", path.encode(), b"?q") == b"/base/" + found.rest + b"?q"
+
+
+# Fields and parameters
+
+
+def conditional(path: str = "/", **match: object) -> Route:
+    return Route.model_validate(
+        {"match": Match.model_validate({"path": path, **match}), "respond": Respond(status=200)}
+    )
+
+
+def taken(routes: Router, fields: list[tuple[bytes, bytes]], query: bytes = b"", path: bytes = b"/") -> int | None:
+    found = routes.find(b"GET", b"a.example", path, fields, query)
+    return None if found is None else found.route.index
+
+
+@pytest.mark.parametrize(
+    ("headers", "fields", "matches"),
+    [
+        ({"X-Stage": "beta"}, [(b"x-stage", b"beta")], True),
+        ({"X-Stage": "beta"}, [(b"x-stage", b"Beta")], False),
+        ({"X-Stage": "beta"}, [(b"x-stage", b"alpha"), (b"x-stage", b"beta")], True),
+        ({"X-Stage": "regex:^b"}, [(b"x-stage", b"beta")], True),
+        ({"X-Stage": "regex:^b"}, [(b"x-other", b"beta")], False),
+        ({"X-A": "1", "X-B": "2"}, [(b"x-a", b"1")], False),
+        ({"X-A": "1", "X-B": "2"}, [(b"x-b", b"2"), (b"x-a", b"1")], True),
+        # HTTP/2 clients send cookies in crumbs.
+        ({"Cookie": "regex:a=1; b=2"}, [(b"cookie", b"a=1"), (b"cookie", b"b=2")], True),
+        ({"Cookie": "regex:^"}, [], False),
+    ],
+)
+def test_a_route_may_ask_for_fields(headers: dict[str, str], fields: list[tuple[bytes, bytes]], matches: bool) -> None:
+    assert (taken(router(conditional(headers=headers)), fields) == 0) == matches
+
+
+@pytest.mark.parametrize(
+    ("wanted", "query", "matches"),
+    [
+        ({"v": "2"}, b"?v=2", True),
+        ({"v": "2"}, b"?a=1&v=2&b", True),
+        ({"v": "2"}, b"?v=1&v=2", True),
+        ({"v": "2"}, b"?v=22", False),
+        ({"v": "2"}, b"", False),
+        ({"v": ""}, b"?v", True),
+        ({"v": "a b&"}, b"?v=a+b%26", True),
+        ({"grün": "ü"}, b"?gr%C3%BCn=%c3%bc", True),
+        ({"v": "regex:^[0-9]+$"}, b"?v=15", True),
+        ({"v": "1", "w": "2"}, b"?v=1", False),
+        ({"v": "?x"}, b"?v=?x", True),
+    ],
+)
+def test_a_route_may_ask_for_parameters_of_the_query(wanted: dict[str, str], query: bytes, matches: bool) -> None:
+    assert (taken(router(conditional(query=wanted)), [], query) == 0) == matches
+
+
+def test_the_first_route_wins_among_those_whose_conditions_hold() -> None:
+    routes = router(
+        conditional("regex:^/x", headers={"x-a": "1"}),
+        conditional("/", query={"v": "1"}),
+        conditional("exact:/x", headers={"x-a": "2"}),
+        conditional("/"),
+    )
+    assert taken(routes, [(b"x-a", b"1")], b"?v=1", b"/x") == 0
+    assert taken(routes, [(b"x-a", b"2")], b"?v=1", b"/x") == 1
+    assert taken(routes, [(b"x-a", b"2")], b"", b"/x") == 2
+    assert taken(routes, [], b"", b"/x") == 3
+
+
+def test_the_methods_of_a_route_whose_conditions_do_not_hold_are_not_allowed() -> None:
+    routes = router(conditional(methods=("PUT",), headers={"x-a": "1"}), conditional("/b", methods=("GET",)))
+    assert routes.allowed_methods(b"a", b"/b", [(b"x-a", b"1")]) == (b"GET", b"PUT")
+    assert routes.allowed_methods(b"a", b"/b", []) == (b"GET",)
+
+
+# Another path
+
+
+def rewritten(rule: dict[str, str], path: bytes, query: bytes = b"", pattern: str = "/", backend: str = "app") -> bytes:
+    backends = {"app": Backend(endpoints=(Endpoint(url=EndpointUrl.parse("h2c://127.0.0.1:9000")),))}
+    found = router(route(pattern, backend=backend, rewrite=Rewrite(**rule)), backends=backends).find(b"GET", b"a", path)
+    assert found is not None
+    target = found.route.choose()
+    assert target is not None
+    return map_path(found, target.base_path, path, query)
+
+
+def test_a_prefix_takes_the_place_of_what_was_matched() -> None:
+    assert rewritten({"prefix": "/api/v1/"}, b"/v1/x/y", b"?q=/v1/", "/v1/") == b"/api/v1/x/y?q=/v1/"
+
+
+def test_a_way_back_knows_the_prefix() -> None:
+    target = router(route("/v1/", backend="h2c://b:1", rewrite=Rewrite(prefix="/api/"))).routes[0].choose()
+    assert target == ("h2c://b:1", b"/api/")
+
+
+@pytest.mark.parametrize(
+    ("regex", "to", "path", "expected"),
+    [
+        (r"^/user/([0-9]+)$", r"/people/\1/home", b"/user/15", b"/people/15/home"),
+        (r"^/(?P<a>[a-z]+)/(?P<b>[a-z]+)", r"/\g<b>/\g<a>", b"/x/y/z", b"/y/x/z"),
+        # only the first match, and nothing where there is none
+        (r"a", r"b", b"/aa", b"/ba"),
+        (r"^/none", r"/some", b"/x", b"/x"),
+        (r"(x)|(y)", r"\1z", b"/y", b"/z"),
+        # the result is a normal path again
+        (r"^/a/(.*)", r"/b/./\1", b"/a/c", b"/b/c"),
+        (r"^/a/(.)(.)$", r"/a/%\1\2", b"/a/41", b"/a/A"),
+    ],
+)
+def test_a_regex_rewrites_the_path_with_its_groups(regex: str, to: str, path: bytes, expected: bytes) -> None:
+    assert rewrite_by_hand(regex, to, path) == expected
+
+
+@pytest.mark.parametrize(
+    ("regex", "to", "path"),
+    [
+        # CVE-2023-25690: what is put together must not end the request line, nor become query or fragment.
+        (r"^/a/(..)(..)$", r"/a/%\1\2", b"/a/0zzz"),
+        (r"^/a/(.*)$", r"/a/%\1", b"/a/00"),
+        (r"^/a/(.*)$", r"/a/%\1", b"/a/2f"),
+        (r"^/a/(.*)$", r"/a/\1 HTTP/1.1", b"/a/x"),
+        (r"^/a/(.*)$", "/a/\\1\r\nX: y", b"/a/x"),
+        (r"^/a/(.*)$", r"/a?x=\1", b"/a/x"),
+        (r"^/a/(.*)$", r"/a#\1", b"/a/x"),
+        (r"^/a/(.*)$", r"/a\\\1", b"/a/x"),
+        (r"^/a/(.*)$", r"/a/..;\1", b"/a/x"),
+        (r"^/a/(.*)$", r"\1", b"/a/x"),
+        (r"^/a/", r"", b"/a/x"),
+        (r"^.*$", r"", b"/a/x"),
+        (r"^/(.*)$", r"http://evil/\1", b"/x"),
+    ],
+)
+def test_what_a_rewrite_makes_is_refused_like_what_a_client_sends(regex: str, to: str, path: bytes) -> None:
+    with pytest.raises(BadPath):
+        rewrite_by_hand(regex, to, path)
+
+
+def rewrite_by_hand(regex: str, to: str, path: bytes) -> bytes:
+    """As a config could say it that `config.checks` had let through."""
+    compiled = router(route("/", backend="h2c://b:1")).find(b"GET", b"a", path)
+    assert compiled is not None
+    compiled.route.rewrite = CompiledRewrite(re.compile(regex.encode()), to.encode())
+    return map_path(compiled, None, path, b"")
+
+
+def test_nothing_of_the_query_gets_into_the_path() -> None:
+    assert rewritten({"regex": "^/a/(.*)", "to": r"/b/\1"}, b"/a/x", b"?y#z %0a") == b"/b/x?y#z %0a"
+
+
+# Several backends
+
+
+def test_weights_choose_by_lot() -> None:
+    routes = router(route("/a/", weights={"h2c://b:1/x/": 3, "h2c://c:1": 1, "h2c://d:1": 0})).routes[0]
+    one, other = ("h2c://b:1", b"/x/"), ("h2c://c:1", None)
+    assert routes._weights is not None
+    lots = [0.0, 0.5, 0.7499, 0.75, 0.9999999]
+    assert [routes._weights.choose(lambda lot=lot: lot) for lot in lots] == [one, one, one, other, other]
+    assert {routes.choose() for _ in range(200)} == {one, other}
+
+
+def test_a_rewrite_holds_for_all_backends_and_the_mirror() -> None:
+    compiled = router(
+        route(
+            "/a/",
+            weights={"h2c://b:1": 1, "h2c://c:1": 1},
+            rewrite=Rewrite(prefix="/z/"),
+            mirror=Mirror(backend="h2c://m:1/own/", share=0.5),
+        )
+    ).routes[0]
+    assert {compiled.choose() for _ in range(100)} == {("h2c://b:1", b"/z/"), ("h2c://c:1", b"/z/")}
+    assert compiled.mirror == ("h2c://m:1", b"/z/", 0.5)
+    plain = router(route("/a/", backend="h2c://b:1", mirror=Mirror(backend="h2c://m:1/own/"))).routes[0]
+    assert plain.mirror == ("h2c://m:1", b"/own/", 1.0)
+
+
+# What a route inherits
+
+
+def test_what_a_route_does_not_say_is_as_at_the_top() -> None:
+    config = Config(
+        listeners=LISTENERS,
+        routes=(
+            route("/a/"),
+            route(
+                "/b/",
+                timeouts=RouteTimeouts(response_head=5.0, tunnel_idle=7.0),
+                retries=RouteRetries(tries=0),
+                max_body=0,
+                error_override=(404,),
+                websocket=False,
+                early_hints="off",
+                access_log=False,
+                cookie_path={"/x": "/y"},
+                request_headers=FieldRules(remove=("x-a",)),
+                response_headers=FieldRules(remove=("x-a",)),
+            ),
+            route("/c/", error_override=True),
+        ),
+        timeouts=Timeouts(request_body=20.0, response_head=30.0, response_idle=40.0, tunnel_idle=50.0),
+        retries=Retries(tries=4),
+        limits=Limits(max_body=100),
+    )
+    general, own, all_errors = Router(config).routes
+    assert general.patience == (20.0, 30.0, 40.0, 50.0, 20.0) == Patience.of(config.timeouts)
+    assert own.patience == (20.0, 5.0, 40.0, 7.0, 5.0)
+    assert (general.tries, own.tries) == (4, 0)
+    assert (general.max_body, own.max_body) == (100, 0)
+    assert (general.error_override, own.error_override) == (frozenset(), frozenset({404}))
+    assert all_errors.error_override == frozenset(range(400, 600))
+    assert (general.websocket, general.early_hints, general.logs) == (True, "forward", True)
+    assert (own.websocket, own.early_hints, own.logs) == (False, "off", False)
+    assert general.mirror is general.rewrite is general.request_rules is general.response_rules is None
+    assert general.cookies is general.conditions is None
+    assert own.cookies is not None
+    assert own.request_rules is not None
+    assert own.response_rules is not None
+
+
+def test_a_routes_error_pages_come_before_those_of_the_top_level() -> None:
+    def page(text: str) -> ErrorPage:
+        return ErrorPage(text=Page(Path("/x"), text.encode()))
+
+    config = Config(
+        listeners=LISTENERS, routes=(route("/a/", error_pages=(page("own"),)), route("/b/")), error_pages=(page("top"),)
+    )
+    routes = Router(config)
+    bodies = [
+        pages.body(404, b"", b"")[1] for pages in (*(one.error_pages for one in routes.routes), routes.error_pages)
+    ]
+    assert bodies == [b"own", b"top", b"top"]

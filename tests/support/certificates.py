@@ -28,10 +28,10 @@ class Authority:
         self._directory = directory
         self._sites: dict[tuple[str, ...], Site] = {}
         self.cert = directory / "ca.crt"
-        self._key = directory / "ca.key"
+        self.key = directory / "ca.key"
         _openssl(
             *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"),
-            *("-subj", "/CN=h2gate test authority", "-keyout", self._key, "-out", self.cert),
+            *("-subj", "/CN=h2gate test authority", "-keyout", self.key, "-out", self.cert),
             *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
         )
 
@@ -47,7 +47,7 @@ class Authority:
                 *("-addext", f"subjectAltName={alternatives}"),
             )
             _openssl(
-                *("x509", "-req", "-in", request, "-CA", self.cert, "-CAkey", self._key, "-CAcreateserial"),
+                *("x509", "-req", "-in", request, "-CA", self.cert, "-CAkey", self.key, "-CAcreateserial"),
                 *("-days", "30", "-copy_extensions", "copy", "-out", cert),
             )
             self._sites[names] = Site(cert, key)

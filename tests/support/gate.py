@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -168,6 +169,19 @@ class Gate:
     def worker(self) -> int:
         (pid,) = self.workers()
         return pid
+
+    def idle_row(self) -> Line:
+        """Return what `h2gate status` says of the one worker, once no client is left; needs `control`."""
+
+        def found() -> Line | None:
+            command = [sys.executable, "-m", "h2gate", "status", "--json", "-c", str(self.path)]
+            result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+            (row,) = json.loads(result.stdout)["workers"]
+            return row if row["connections"] == row["active"] == 0 else None
+
+        row = wait_until("all clients have left", found, timeout=20)
+        assert row is not None
+        return row
 
     # Its logs
 

@@ -30,8 +30,9 @@ def connect(
     server_name: str = "localhost",
     receive_buffer: int | None = None,
     source: str | None = None,
+    before: bytes = b"",
 ) -> socket.socket:
-    """Connect to a port of 127.0.0.1 or a socket file, with TLS if there is a context."""
+    """Connect to a port of 127.0.0.1 or a socket file, with TLS if there is a context; `before` is sent before that."""
     if isinstance(port, Path):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     else:
@@ -45,6 +46,7 @@ def connect(
             sock.bind((source, 0))
         sock.settimeout(TIMEOUT_SECONDS)
         sock.connect(str(port) if isinstance(port, Path) else ("127.0.0.1", port))
+        sock.sendall(before)
         return tls.wrap_socket(sock, server_hostname=server_name) if tls is not None else sock
     except BaseException:
         sock.close()
@@ -68,8 +70,9 @@ class Http1Client:
         *,
         server_name: str = "localhost",
         receive_buffer: int | None = None,
+        before: bytes = b"",
     ) -> None:
-        self.socket = connect(port, tls, server_name, receive_buffer)
+        self.socket = connect(port, tls, server_name, receive_buffer, before=before)
         self._buffer = b""
 
     def __enter__(self) -> Self:

@@ -48,8 +48,9 @@ class Http2Client:
         server_name: str = "localhost",
         stream_window: int = STREAM_WINDOW,
         receive_buffer: int | None = None,
+        before: bytes = b"",
     ) -> None:
-        self.socket = connect(port, tls, server_name, receive_buffer)
+        self.socket = connect(port, tls, server_name, receive_buffer, before=before)
         if isinstance(self.socket, ssl.SSLSocket):
             assert self.socket.selected_alpn_protocol() == "h2"
         config = h2.config.H2Configuration(

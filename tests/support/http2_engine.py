@@ -16,6 +16,7 @@ from hyperframe.frame import (
     GoAwayFrame,
     HeadersFrame,
     PingFrame,
+    PushPromiseFrame,
     RstStreamFrame,
     SettingsFrame,
     WindowUpdateFrame,
@@ -48,6 +49,7 @@ LIMIT = 1 << 20
 
 GET: Fields = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"example.org"), (b":path", b"/")]
 POST: Fields = [(b":method", b"POST"), *GET[1:]]
+WEBSOCKET: Fields = [(b":method", b"CONNECT"), *GET[1:], (b":protocol", b"websocket")]
 OK: Fields = [(b":status", b"200")]
 
 
@@ -130,11 +132,11 @@ class _Peer:
         return self.engine.receive(b"".join(frames))
 
     def sent(self, limit: int = LIMIT) -> list[Frame]:
-        """Return what the engine wants to send; HEADERS get their decoded `fields`."""
+        """Return what the engine wants to send; HEADERS and PUSH_PROMISE get their decoded `fields`."""
         frames = parse(self.engine.data_to_send(limit))
         block = b""
         for frame in frames:
-            if isinstance(frame, HeadersFrame | ContinuationFrame):
+            if isinstance(frame, HeadersFrame | PushPromiseFrame | ContinuationFrame):
                 block += frame.data
                 if "END_HEADERS" in frame.flags:
                     frame.fields = [tuple(field) for field in self.decoder.decode(block, raw=True)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from h2gate.contract import Client
 from h2gate.errors import Failure
-from h2gate.protocol.events import RequestHead
+from h2gate.protocol.events import Fields, RequestHead, ResponseHead
 
 
 def request(
@@ -20,6 +20,11 @@ class Line:
     client: Client = field(default_factory=lambda: Client("203.0.113.7", 40000, 8080, b"http", False))
     request: RequestHead = field(default_factory=request)
     request_id: bytes = b"0123456789abcdef"
+    response: ResponseHead | None = None
+    request_trailers: Fields = field(default_factory=list)
+    response_trailers: Fields = field(default_factory=list)
+    backend_status: int | None = 200
+    source_port: int | None = 40001
     status: int = 200
     bytes_sent: int = 1234
     bytes_received: int = 5

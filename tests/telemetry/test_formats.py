@@ -153,6 +153,8 @@ def test_a_json_line_has_all_keys() -> None:
         "endpoint": "h2c://127.0.0.1:9000",
         "backend_protocol": "HTTP/2.0",
         "retries": 1,
+        "backend_status": 200,
+        "source_port": 40001,
         "reason": "tls_verify",
         "detail": "hostname mismatch",
     }
@@ -205,7 +207,7 @@ def test_nothing_a_peer_sent_gets_out_of_its_place(
     values = json_module.loads(written)
     assert values["user_agent"] == user_agent.decode("utf-8", "backslashreplace")
     assert values["detail"] == (detail or None)
-    assert len(values) == 24
+    assert len(values) == 26
 
 
 def test_a_word_with_what_would_split_it_is_quoted() -> None:

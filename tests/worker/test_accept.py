@@ -11,6 +11,7 @@ import pytest
 
 from h2gate.config.model import Listener
 from h2gate.contract import Client
+from h2gate.frontend.front import counted_as
 from h2gate.handover import BoundListener
 from h2gate.worker import accept
 from h2gate.worker.accept import Acceptor
@@ -181,4 +182,117 @@ def test_a_worker_yields_only_to_a_client_that_waits(house: House, monkeypatch: 
         with socket.create_connection(sock.getsockname()):
             house.wait_for(lambda number=number: house.counts[2 * number :] == [1], "the client")
         house.wait_for(lambda number=number: house.counts[2 * number :] == [1, 0], "its end")
+    acceptor.close()
+
+
+# Limits
+
+
+def test_a_full_worker_accepts_again_when_a_client_leaves(caplog: pytest.LogCaptureFixture) -> None:
+    house = House(limits={"connections": 2})
+    socks = [listening(socket.AF_INET, ("127.0.0.1", 0)) for _ in range(2)]
+    acceptors = [Acceptor(house.front, BoundListener(listener("127.0.0.1:1"), sock, None), Row()) for sock in socks]
+    for acceptor in acceptors:
+        acceptor.start()
+    clients = []
+    for number, sock in enumerate(socks, 1):
+        clients.append(socket.create_connection(sock.getsockname()))
+        house.wait_for(lambda number=number: len(house.counts) == number, "as many as there may be")
+    clients += [socket.create_connection(sock.getsockname()) for sock in socks]
+    house.turn()
+    clients.pop(0).close()
+    house.wait_for(lambda: house.counts == [1, 2, 1, 2], "the next one")
+    house.turn()
+    assert house.counts == [1, 2, 1, 2]
+    # An acceptor that waits for room may be closed meanwhile.
+    for acceptor in acceptors:
+        acceptor.close()
+    clients.pop(0).close()
+    house.wait_for(lambda: house.counts[4:] == [1], "its end")
+    house.turn()
+    assert len(house.counts) == 5
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == ["limits.connections: 2 are open: further clients wait"]
+    for client in clients:
+        client.close()
+    house.close()
+
+
+def test_what_clients_make_the_gate_say_is_said_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    house = House()
+    now = house.reactor.deadlines.now
+    for seconds in (0, 1, 59, 61, 62):
+        monkeypatch.setattr(house.reactor.deadlines, "now", now + seconds)
+        house.front.warn("limits.x: closed one", f" of {seconds}")
+        house.front.warn("limits.y: other")
+    assert [record.getMessage() for record in caplog.records] == [
+        "limits.x: closed one of 0",
+        "limits.y: other",
+        "limits.x: closed one of 61 (2 times more since the last such line)",
+        "limits.y: other (2 times more since the last such line)",
+    ]
+    house.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("::1", "::/64"),
+    ],
+)
+def test_ipv6_clients_are_counted_by_their_network(address: str, counted: str) -> None:
+    assert counted_as(address) == counted
+
+
+# PROXY protocol
+
+
+def proxied(address: str, *trusted: str, version: str = "any") -> Listener:
+    settings = {"address": address, "trusted_proxies": trusted, "proxy_protocol": version}
+    return config_of({"listeners": [settings]}).listeners[0]
+
+
+def test_a_peer_that_is_no_trusted_proxy_is_closed_and_logged(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "h2gate")
+    sock = listening(socket.AF_INET, ("127.0.0.1", 0))
+    acceptor = Acceptor(house.front, BoundListener(proxied("127.0.0.1:1", "192.0.2.1"), sock, None), Row())
+    acceptor.start()
+    with socket.create_connection(sock.getsockname()) as client:
+        name = f"127.0.0.1:{client.getsockname()[1]}"
+        house.wait_for(lambda: caplog.records, "the line")
+        assert client.recv(1) == b""
+    acceptor.close()
+    message = f"client {name}: closed: not in trusted_proxies, and PROXY headers are expected here"
+    assert [record.getMessage() for record in caplog.records] == [message]
+    assert house.counts == []
+
+
+def test_a_unix_peer_may_always_tell_for_whom_it_speaks(house: House, tmp_path: Path) -> None:
+    path = str(tmp_path / "gate.sock")
+    sock = listening(socket.AF_UNIX, path)
+    acceptor = Acceptor(house.front, BoundListener(proxied(f"unix:{path}"), sock, None), Row())
+    acceptor.start()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.connect(path)
+        client.sendall(b"PROXY TCP6 2001:db8::7 2001:db8::1 50312 443\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        found = house.request().stream.client
+    acceptor.close()
+    assert (found.address, found.port, found.local_port, found.is_trusted) == ("2001:db8::7", 50312, 443, False)
+
+
+def test_a_connection_that_says_nothing_of_its_client_is_drained_too(house: House) -> None:
+    sock = listening(socket.AF_INET, ("127.0.0.1", 0))
+    acceptor = Acceptor(house.front, BoundListener(proxied("127.0.0.1:1", "127.0.0.1"), sock, None), Row())
+    acceptor.start()
+    with socket.create_connection(sock.getsockname()), socket.create_connection(sock.getsockname()) as told:
+        house.wait_for(lambda: house.counts == [1, 2], "both")
+        house.front.drain()
+        # The header may still come, and a request behind it, in the time that a drain leaves.
+        told.sendall(b"PROXY UNKNOWN\r\n")
+        house.wait_for(lambda: house.counts == [1, 2, 1, 0], "their end")
     acceptor.close()

@@ -68,8 +68,6 @@ def _check_ways(path: KeyPath, route: Route, parts: Parts) -> Iterator[Finding]:
     for name in _names(route):
         yield from _check_target(path, route, name, parts)
     yield from _check_weights((*path, "weights"), route, parts)
-    if route.mirror is not None and route.mirror.share == 0:
-        yield Finding((*path, "mirror", "share"), "no request is copied: write a share, or leave the mirror out")
 
 
 class _Name(NamedTuple):

@@ -100,8 +100,3 @@ class Errors:
             # Some statuses may be kept without being asked (RFC 9110, 15.1); none of the gate's is worth it.
             fields.append((b"cache-control", b"no-store"))
         return ResponseHead(status, [*fields, *extra, (b"x-request-id", request_id)]), body
-
-
-def text_of(status: int) -> bytes:
-    """Return the text of an error; it says what, and not why: that is in the access log."""
-    return f"{status} {phrase_of(status)}\n".encode("ascii")

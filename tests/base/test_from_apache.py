@@ -1,4 +1,4 @@
-"""docs/from-apache.md: no row is lost, each names tests that exist, and what it shows of h2gate's configuration is right."""
+"""docs/from-apache.md: no row is lost, each names tests that exist, and its configuration is one."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ def test_every_row_names_its_tests_or_says_why_it_differs(row: str) -> None:
 @pytest.mark.parametrize(("path", "name"), sorted(set(TEST.findall(PAGE))))
 def test_every_named_test_exists(path: str, name: str) -> None:
     assert (ROOT / path).is_file()
-    assert name in tests_of(path)
+    assert name in names_in(path)
 
 
 @functools.cache
-def tests_of(path: str) -> set[str]:
+def names_in(path: str) -> set[str]:
     """Return the tests of a file: `function` and `Class::function`."""
     found = set()
     for node in ast.parse((ROOT / path).read_text(encoding="utf-8")).body:
@@ -78,9 +78,9 @@ def tests_of(path: str) -> set[str]:
 
 
 def test_a_test_that_is_not_there_would_be_missed() -> None:
-    names = tests_of("tests/base/test_from_apache.py")
+    names = names_in("tests/base/test_from_apache.py")
     assert "test_no_row_is_lost" in names
-    assert "tests_of" not in names
+    assert "names_in" not in names
 
 
 def test_the_example_is_loaded_without_a_problem(tmp_path: Path) -> None:

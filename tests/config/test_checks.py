@@ -275,11 +275,10 @@ def test_weights_and_mirrors_lead_to_names_and_urls():
     backends = {"app": backend(), "canary": backend(), "shadow": backend()}
     routes = [{"weights": {"app": 95, "canary": 5}, "mirror": {"backend": "shadow"}}]
     assert said(backends=backends, routes=routes, is_whole=True) == []
-    routes = [{"weights": {"ap": 95, "canary": 5}, "mirror": {"backend": "shade", "share": 0}}]
+    routes = [{"weights": {"ap": 95, "canary": 5}, "mirror": {"backend": "shade"}}]
     assert said(backends=backends, routes=routes, is_whole=True) == [
         "routes[0].weights.ap: there is no backend `ap`; did you mean `app`?",
         "routes[0].mirror.backend: there is no backend `shade`; did you mean `shadow`?",
-        "routes[0].mirror.share: no request is copied: write a share, or leave the mirror out",
         "backends.app: no route leads here: add one, or remove it",
         "backends.shadow: no route leads here: add one, or remove it",
     ]

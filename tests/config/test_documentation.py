@@ -36,12 +36,12 @@ def test_all_that_the_starter_config_has_in_comments_may_be_put_to_use(files):
     starter = (ROOT / "etc" / "h2gate.yaml").read_text(encoding="utf-8")
     # What explains begins with one space, what may be put to use with two.
     text = re.sub(r"^#(?=  )", "", starter, flags=re.MULTILINE)
-    for name in ("tls/site.crt", "tls/site.key", "tls/backend-ca.pem"):
+    for name in ("tls/site.crt", "tls/site.key", "tls/clients.pem", "tls/backend-ca.pem", "errors/down.html"):
         files.write(name, "x")
     config = files.load(text)
     assert [listener.tls is not None for listener in config.listeners] == [False, True]
-    assert list(config.backends) == ["sample", "app"]
-    assert len(config.routes) == text.count("- match:") == 5
+    assert list(config.backends) == ["sample", "app", "canary"]
+    assert len(config.routes) == text.count("- match:") == 6
 
 
 def test_the_example_on_the_page_is_loaded_without_a_problem(files):

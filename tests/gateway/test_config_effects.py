@@ -50,6 +50,51 @@ def test_a_requests_fields_are_bounded_in_bytes_and_in_number(tmp_path: Path, ki
         assert status_of(gate, kind, [(f"x-{number}", "x") for number in range(30)]) == 431
 
 
+def test_a_request_line_is_bounded(tmp_path: Path) -> None:
+    sections = {"limits": {"request_line": "1KiB"}}
+    with Gate(tmp_path, routes=[{"respond": {"status": 204}}], sections=sections) as gate:
+        assert status_of(gate, "http1", [], "/" + "x" * 900) == 204
+        assert status_of(gate, "http1", [], "/" + "x" * 1100) == 414
+
+
+def test_a_route_has_its_own_patience_with_an_upload(tmp_path: Path) -> None:
+    routes = [
+        {"match": {"path": "/fast/"}, "timeouts": {"request_body": "200ms"}},
+        {"match": {"path": "/"}},
+    ]
+    with ScriptedBackend(answers_nobody) as backend:
+        urls = [{**route, "backend": backend.url} for route in routes]
+        sections = {"timeouts": {"request_body": "1h"}}
+        with Gate(tmp_path, routes=urls, sections=sections) as gate, gate.http2() as client:
+            slow = client.open("POST", "/", end_stream=False)
+            fast = client.open("POST", "/fast/", end_stream=False)
+            assert client.response(fast).status == 408
+            assert client.responses[slow].status == 0
+            client.reset(slow)
+
+
+def answers_nobody(connection: Connection) -> None:
+    connection.begin()
+    connection.wait_for_end()
+
+
+def test_a_route_has_its_own_patience_with_a_silent_websocket(tmp_path: Path) -> None:
+    def agrees(connection: Connection) -> None:
+        connection.begin({SettingCodes.ENABLE_CONNECT_PROTOCOL: 1})
+        stream, fields, _ = connection.next_request()
+        assert fields[":protocol"] == "websocket"
+        connection.send(connection.headers(stream, (":status", "200")))
+        connection.wait_for_end()
+
+    upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
+    with ScriptedBackend(agrees) as backend:
+        routes = [{"backend": backend.url, "timeouts": {"tunnel_idle": "300ms"}}]
+        with Gate(tmp_path, routes=routes) as gate, gate.http1() as client:
+            client.send_head("GET", "/", [*upgrade, ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")])
+            assert client.read_head().status == 101
+            assert client.is_closed_by_peer()
+
+
 def test_a_responses_fields_are_bounded_in_bytes_and_in_number(tmp_path: Path) -> None:
     limits = {"response_header_list": "4KiB", "response_fields": 20}
     with ScriptedBackend(answers) as backend, Gate(tmp_path, backend.url, sections={"limits": limits}) as gate:

@@ -30,7 +30,7 @@ class Row:
     authority: Authority
 
     def websocket(self, path: str, *, tls: bool = False, **options: Any) -> connect:
-        """Return what connects. (The package's blocking client uses one TLS socket in two threads: once in 800 it hangs.)"""
+        """Return what connects. (The blocking client uses a TLS socket in two threads: 1 of 800 hangs.)"""
         options |= {"proxy": None, "max_size": 16 * MIB}
         if "hypercorn" in path:
             # It never ends the stream: the client would wait for it.

@@ -13,7 +13,7 @@ from h2gate.config.pages import Page
 from h2gate.errors import Failure, Origin, Reason
 from h2gate.protocol.events import Fields, RequestHead, ResponseHead
 from h2gate.proxy import grpc, proxy_status
-from h2gate.proxy.answers import DateField, Errors, text_of
+from h2gate.proxy.answers import DateField, Errors
 from h2gate.proxy.error_pages import ACCEPT_BYTES, ErrorPages, parse_accept, phrase_of, quality
 
 BROWSER = b"text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
@@ -53,7 +53,7 @@ def body_for(accept: bytes, pages: ErrorPages | None = None, status: int = 502) 
 
 def test_an_error_is_one_line_of_text_to_a_client_that_says_nothing() -> None:
     head, body = answered()
-    assert (head.status, body) == (502, b"502 Bad Gateway\n") == (502, text_of(502))
+    assert (head.status, body) == (502, b"502 Bad Gateway\n")
     assert value(head, b"content-type") == b"text/plain; charset=utf-8"
     assert value(head, b"content-length") == b"16"
     assert value(head, b"x-request-id") == b"id-1"

@@ -26,12 +26,17 @@ CLOSED = Failure(Reason.BACKEND_CLOSED)
 GOAWAY = Failure(Reason.GOAWAY_REFUSED)
 
 
-@pytest.mark.parametrize("reason", [Reason.REFUSED_STREAM, Reason.CONNECT_REFUSED, Reason.GOAWAY_REFUSED])
+@pytest.mark.parametrize(
+    "reason", [Reason.REFUSED_STREAM, Reason.CONNECT_REFUSED, Reason.GOAWAY_REFUSED, Reason.PING_TIMEOUT]
+)
 def test_what_was_provably_not_processed_is_sent_again_whatever_the_method(reason: Reason) -> None:
     assert may_retry(Failure(reason), FRESH)
 
 
-@pytest.mark.parametrize("reason", [reason for reason in Reason if reason.value.endswith("timeout")])
+TIMEOUTS = [reason for reason in Reason if reason.value.endswith("timeout") and reason is not Reason.PING_TIMEOUT]
+
+
+@pytest.mark.parametrize("reason", TIMEOUTS)
 def test_a_timeout_is_never_retried(reason: Reason) -> None:
     assert not may_retry(Failure(reason), REUSED)
 

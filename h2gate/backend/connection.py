@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 FLUSH_BYTES = 65_536
 # Until the peer's SETTINGS are here: fewer than any server in use allows, more than one page asks for.
 STREAMS_BEFORE_SETTINGS = 16
-# Tells our PINGs from nobody else's: there is one at a time, and any answer will do.
+# There is one at a time, and whatever comes is its answer: the text is for who looks at the wire.
 PING_DATA = b"h2gate\0\0"
 # Of what a backend writes into its GOAWAY, for the log.
 DEBUG_BYTES = 100

@@ -9,12 +9,18 @@ wrong with them.
 from __future__ import annotations
 
 HANDSHAKE_RECORD, CLIENT_HELLO, ALPN = 22, 1, 16
-# A hello that is longer is not looked at: real ones, with post-quantum keys, have 2 KB.
-HELLO_BYTES = 65_536
+# Real hellos, with post-quantum keys, have 2 KB and one record or two. All is read again with each piece that comes:
+# without bounds a hello of single bytes would cost a second.
+HELLO_BYTES = 32_768
+HELLO_RECORDS = 32
 
 
 class NoHello(Exception):
-    """The bytes are no ClientHello that could be read."""
+    """The bytes are no ClientHello, or one that nobody sends.
+
+    Where OpenSSL still takes it, it has to be refused: how a hello is cut into records is not authenticated, so that
+    somebody on the way could hide the offer.
+    """
 
 
 def offered_protocols(data: bytes) -> list[bytes] | None:
@@ -53,7 +59,7 @@ def _message(data: bytes) -> bytes | None:
     """Return the first handshake message without its header, put together from its records (RFC 8446, 5.1)."""
     message = b""
     start = 0
-    while True:
+    for _ in range(HELLO_RECORDS):
         if len(message) >= 4:
             if message[0] != CLIENT_HELLO:
                 raise NoHello
@@ -73,6 +79,7 @@ def _message(data: bytes) -> bytes | None:
             return None
         message += data[start + 5 : end]
         start = end
+    raise NoHello
 
 
 class _Reader:

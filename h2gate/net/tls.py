@@ -57,11 +57,12 @@ class TlsLayer:
         """Find out whether the client offers protocols of which none is served; the SNI callback refuses it then."""
         try:
             offered = offered_protocols(hello)
+            is_refused = bool(offered) and _SERVED.isdisjoint(offered or ())
         except NoHello:
-            self._hello = None
-            return
+            # Mostly OpenSSL has more to say before it calls back.
+            offered, is_refused = [], True
         self._hello = hello if offered is None else None
-        if offered and _SERVED.isdisjoint(offered):
+        if is_refused:
             assert isinstance(self._object, ServerConnection)
             self._object.offers_nothing_served = True
 

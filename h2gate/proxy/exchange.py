@@ -85,10 +85,10 @@ class Exchange(Timed):
         "queued_seconds",
         "request",
         "request_id",
-        "response",
-        "response_trailers",
         "request_state",
+        "response",
         "response_state",
+        "response_trailers",
         "retries",
         "source_port",
         "status",
@@ -176,11 +176,14 @@ class Exchange(Timed):
             self._copy = copy
             if self._body.is_complete:
                 self._send_copy()
-        if self.request_state is SideState.BODY and _expects_continue(self.request):
+        self.when = self._moved_at + self._patience.head
+        if self.request_state is SideState.BODY and (expectation := _expectation(self.request)):
+            if expectation != b"100-continue":
+                # As the HTTP/1.1 engine answers it, with or without a body (RFC 9110, 10.1.1).
+                self.fail(Failure(Reason.EXPECTATION_FAILED, "expectation other than 100-continue"))
+                return
             self._awaits_continue = True
             self.when = self._moved_at + CONTINUE_SECONDS
-        else:
-            self.when = self._moved_at + self._patience.head
         self._proxy.deadlines.run(self)
         self._acquire()
 
@@ -561,5 +564,5 @@ class Exchange(Timed):
         return timeouts.response_idle, Failure(Reason.IDLE_TIMEOUT)
 
 
-def _expects_continue(head: RequestHead) -> bool:
-    return any(name == b"expect" and value.lower() == b"100-continue" for name, value in head.fields)
+def _expectation(head: RequestHead) -> bytes:
+    return next((value.lower() for name, value in head.fields if name == b"expect"), b"")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import ssl
 from collections.abc import Iterator
 from subprocess import PIPE, STDOUT, Popen
@@ -118,6 +119,49 @@ def test_a_client_that_offers_only_other_protocols_is_refused(
     with connect(gate.tls_port, authority.client_context(*offered, "http/1.1")) as secured:
         assert isinstance(secured, ssl.SSLSocket)
         assert secured.selected_alpn_protocol() == "http/1.1"
+
+
+@pytest.mark.parametrize(("size", "status"), [(100, 200), (5, 0)])
+def test_a_hello_in_more_pieces_than_anybody_sends_is_refused(
+    gate: Gate, authority: Authority, size: int, status: int
+) -> None:
+    """It could hide what is offered, as its records are not authenticated."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = authority.client_context("http/1.1").wrap_bio(incoming, outgoing, server_hostname="localhost")
+    found = 0
+    with connect(gate.tls_port) as sock, contextlib.suppress(ssl.SSLError, ConnectionResetError):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            client.do_handshake()
+        hello = outgoing.read()
+        pieces = [hello[start : start + size] for start in range(5, len(hello), size)]
+        sock.sendall(b"".join(hello[:3] + len(piece).to_bytes(2) + piece for piece in pieces))
+        shake(client, sock, incoming, outgoing)
+        client.write(b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        sock.sendall(outgoing.read())
+        while not found:
+            incoming.write(received(sock))
+            with contextlib.suppress(ssl.SSLWantReadError):
+                found = int(client.read(1000).split()[1])
+    assert found == status
+
+
+def received(sock: socket.socket) -> bytes:
+    data = sock.recv(65_536)
+    if not data:
+        raise ConnectionResetError
+    return data
+
+
+def shake(client: ssl.SSLObject, sock: socket.socket, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None:
+    while True:
+        try:
+            client.do_handshake()
+        except ssl.SSLWantReadError:
+            sock.sendall(outgoing.read())
+            incoming.write(received(sock))
+        else:
+            sock.sendall(outgoing.read())
+            return
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1], ids=lambda version: version.name)

@@ -38,7 +38,7 @@ def test_the_offer_is_read_wherever_the_hello_is_cut(version: ssl.TLSVersion, pr
     assert offered_protocols(data) == expected
     for end in range(len(data)):
         assert offered_protocols(data[:end]) is None
-    for size in (1, 3, 4, 100):
+    for size in (len(data) // 25 + 1, 100, 200):
         assert offered_protocols(in_records(data, size) + b"more") == expected
 
 
@@ -58,8 +58,15 @@ NO_HELLOS = {
 }
 
 
+def test_a_hello_in_single_bytes_is_not_put_together() -> None:
+    data = in_records(hello("ftp"), 1)
+    with pytest.raises(NoHello):
+        offered_protocols(data)
+    assert offered_protocols(data[: 6 * 31]) is None
+
+
 @pytest.mark.parametrize("name", NO_HELLOS)
-def test_what_is_no_hello_is_left_to_openssl(name: str) -> None:
+def test_what_is_no_hello_is_said_to_be_none(name: str) -> None:
     with pytest.raises(NoHello):
         offered_protocols(NO_HELLOS[name])
 

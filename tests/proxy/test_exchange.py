@@ -572,3 +572,12 @@ def test_the_log_knows_what_the_backend_said_and_from_which_port_it_was_asked() 
     assert (exchange.backend_status, exchange.source_port) == (None, 40000)
     house.pool.streams[0].sink.on_response(OK, True)
     assert exchange.backend_status == 200
+
+
+def test_an_expectation_that_nobody_meets_is_417_before_the_backend_hears_of_it() -> None:
+    house = House()
+    client, exchange = house.begin(b"POST", fields=[(b"expect", b"the unexpected")], end_stream=False)
+    assert client.status == 417
+    assert house.pool.streams == []
+    assert exchange.failure is not None
+    assert exchange.failure.reason is Reason.EXPECTATION_FAILED

@@ -23,8 +23,9 @@ class RequestHead:
 
     `path` is the request-target in origin form with its query, or `*`. `authority` is empty when an
     HTTP/1.0 client sent none. `version` is `HTTP/1.0`, `HTTP/1.1` or `HTTP/2.0`. `content_length` is what the
-    message declared, None if nothing. `target` is the request-target as the client wrote it, for the log. `protocol` asks
-    for a tunnel: `:protocol` of an extended CONNECT (RFC 8441), or `websocket` of an HTTP/1.1 Upgrade; else empty.
+    message declared, None if nothing. `target` is the request-target as the client wrote it, for the log.
+    `protocol` asks for a tunnel: `:protocol` of an extended CONNECT (RFC 8441), or `websocket` of an HTTP/1.1 Upgrade;
+    else it is empty.
     """
 
     method: bytes

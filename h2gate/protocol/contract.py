@@ -96,7 +96,7 @@ class Http2ServerEngine(Http2Engine, Protocol):
 
     @property
     def can_push(self) -> bool:
-        """Whether the client takes one more pushed stream: by its ENABLE_PUSH, MAX_CONCURRENT_STREAMS, and no GOAWAY."""
+        """Whether the client takes one more pushed stream, by its SETTINGS and the GOAWAYs of both."""
 
     def push(self, stream_id: int, head: RequestHead) -> int:
         """Queue PUSH_PROMISE on the client's open stream; return the promised id, 0 if it cannot be (RFC 9113, 8.4).

@@ -6,6 +6,7 @@ fails while the file is not what this would write, and loads all examples.
 
 from __future__ import annotations
 
+import inspect
 import re
 import textwrap
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ FILE = Path(__file__).with_name("configuration.md")
 
 EXAMPLE = """\
 workers: auto
-control: ${STATE_DIRECTORY:-/run/h2gate}/control.sock
+control: ${RUNTIME_DIRECTORY:-/run/h2gate}/control.sock
 
 listeners:
   - address: 127.0.0.1:8080
@@ -80,7 +81,7 @@ access_log: {path: /var/log/h2gate/access.log, format: json}
 INTRODUCTION = f"""\
 # Configuration
 
-<!-- Written by `python -m docs.generate_configuration` from h2gate/config/model.py: change that, not this. -->
+<!-- Written by `python -m docs.generate_configuration` from h2gate/config/model*.py: change those, not this. -->
 
 One YAML file, and those it includes. `h2gate check` reads it as a start or a reload would and says all that is wrong
 with it at once, each problem with its file, line and column. A file with a problem never starts the gate and never
@@ -106,8 +107,8 @@ Port 0 takes a free port. |
 | path pattern | `/app/` a prefix of whole segments, `exact:/x`, or `regex:^/x[0-9]+$`, a Python regular expression \
 that is searched for. The path is normalized before it is compared, and has no query. |
 | value pattern | the text that the value is, or `regex:^beta`, which is searched for in it. |
-| field | a name as `X-Name`, in any case; those that are for one connection or that the gate sets itself are refused. \
-A value is one line of text, without the spaces around it. |
+| field | a name as `X-Name`, in any case; Host, Content-Length, Via and those that are for one connection only are \
+refused, with the key that does it. A value is one line of text as it is: nothing in it is replaced but `${{ENV}}`. |
 | text | anything; in quotes if YAML would read it as a number, `true`, `false` or nothing. `on`, `off`, `yes` and \
 `no` are text. |
 
@@ -191,7 +192,7 @@ def _sections(model: type[BaseModel], key: str, seen: dict[type[BaseModel], str]
     seen[model] = key
     lines = [f"## `{key}`\n" if key else "## Top level\n"]
     if vars(model)["__doc__"] and key:
-        lines.append(f"{model.__doc__}\n")
+        lines.append(f"{inspect.cleandoc(model.__doc__)}\n")
     hints = get_type_hints(model, include_extras=True)
     nested = []
     for (name, info), attribute in zip(keys_of(model).items(), model.model_fields, strict=True):

@@ -16,9 +16,10 @@ from h2gate.protocol.events import Fields, RequestHead, ResponseHead
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A client connection's facts. `address` is an IP address, or `unix:` for a unix socket (port 0).
+    """A client connection's facts. `address` is an IP address, or `unix:` for a unix socket.
 
-    Behind a PROXY header `address`, `port` and `local_port` are what it told. `is_trusted`: `address` is one of the
+    Behind a PROXY header `address`, `port` and `local_port` are what it told; HAProxy's `set-src` tells port 0.
+    `is_trusted`: `address` is one of the
     listener's `trusted_proxies`. `tls` is `TLSv1.3`, or None in clear. `certificate` is the verified one of the client,
     as X-Forwarded-Client-Cert tells it; empty for none. `server_name` is what the client asked for by SNI, and `names`
     those of the certificate that it got; both in lower case.
@@ -40,6 +41,10 @@ class Client:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "log_address", self.address.encode("ascii"))
+
+    @property
+    def has_address(self) -> bool:
+        return self.address != "unix:"
 
     @property
     def name(self) -> str:
@@ -114,6 +119,9 @@ class ClientStream(Protocol):
 
     def reset(self, failure: Failure) -> None:
         """End the response visibly broken: RST_STREAM, or an aborted connection. Nothing is called back."""
+
+    def refuse_rest(self) -> None:
+        """Let the stream of a tunnel end with the response: nobody wants what the client would still send."""
 
     def credit(self, size: int) -> None:
         """Let the client send `size` more bytes of this request's body."""

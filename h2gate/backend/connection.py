@@ -7,15 +7,6 @@ Windows: the connection's window is given back as soon as bytes arrive, a stream
 sent them on. So streams of stalled clients can never use up the window that all share, and what they
 hold is bounded by their own windows all the same.
 
-Proof: on a connection from which nothing has come for `ping_after`, a request's head goes out at once and with it a
-PING, its body only when something has come back. A peer that is gone (a host that vanished, a firewall that forgot)
-would swallow the body, and what was sent whole must mostly not be sent again. Whatever comes is proof, not the
-acknowledgement alone, which may stand behind megabytes of DATA: what has to be ruled out is silence. GOAWAY, a reset or
-the end of the connection are handled first, and take the streams they concern with them. PING goes to quiet connections
-only, with a request or at the interval that was asked for: a gRPC server closes those that PING often while it has
-nothing to send. A fresh connection needs no proof, it has just answered a handshake: its first body does not wait for
-SETTINGS (Apache's does), which saves a round trip.
-
 Sinks belong to other connections' clients: one that raises costs its stream.
 """
 
@@ -24,20 +15,22 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from h2gate.backend.connection_state import CONNECTION, ConnectionEvent, ConnectionState
 from h2gate.backend.contract import ResponseSink
 from h2gate.backend.dial import in_plain_words
+from h2gate.backend.greeting import Greeting
+from h2gate.backend.proof import Proof
+from h2gate.backend.stream import BackendStream
 from h2gate.errors import ErrorCode, Failure, Reason, code_name
-from h2gate.net.deadlines import Deadline
 from h2gate.net.transport import INTERNAL_ERROR, Transport
 from h2gate.protocol.contract import Http2ClientEngine
 from h2gate.protocol.events import (
     ConnectionFailed,
     DataReceived,
     Event,
-    Fields,
     GoAwayReceived,
     InterimReceived,
     RequestHead,
@@ -53,11 +46,11 @@ if TYPE_CHECKING:
 FLUSH_BYTES = 65_536
 # Until the peer's SETTINGS are here: fewer than any server in use allows, more than one page asks for.
 STREAMS_BEFORE_SETTINGS = 16
-# There is one at a time, and whatever comes is its answer: the text is for who looks at the wire.
-PING_DATA = b"h2gate\0\0"
 # Of what a backend writes into its GOAWAY, for the log.
 DEBUG_BYTES = 100
 
+# RFC 9110, 9.2.1: what is asked again changes nothing.
+SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
 # Details of failures.
 NO_ANSWER = "no answer to PING"
 NO_SETTINGS = "closed before the backend's SETTINGS"
@@ -67,125 +60,15 @@ TLS_ERROR = "TLS: "
 _log = logging.getLogger("h2gate")
 
 
-class _Held:
-    """What a stream may not send yet."""
-
-    __slots__ = ("chunks", "ends", "trailers")
-
-    def __init__(self) -> None:
-        self.chunks: list[bytes] = []
-        self.ends = False
-        self.trailers: Fields | None = None
-
-
-class BackendStream:
-    """One request on a backend connection. Calls after its end are ignored."""
-
-    __slots__ = (
-        "_held",
-        "_is_proved",
-        "connection",
-        "id",
-        "is_answered",
-        "is_over",
-        "is_reused",
-        "is_sent",
-        "is_touched",
-        "is_tunnel",
-        "sink",
-    )
-
-    def __init__(
-        self, connection: BackendConnection, sink: ResponseSink, is_reused: bool, is_sent: bool, is_tunnel: bool
-    ) -> None:
-        self.connection = connection
-        self.sink = sink
-        self.id = 0
-        self.is_over = False
-        # Of an extended CONNECT the two directions end one by one (RFC 8441, 5); `is_answered`: the backend's has.
-        self.is_tunnel = is_tunnel
-        self.is_answered = False
-        # Whether the body may go out is asked once, at its beginning: later there is nothing left to save.
-        self._is_proved = False
-        self._held: _Held | None = None
-        # The request's end is with the engine, though perhaps not framed.
-        self.is_sent = is_sent
-        # Facts for the retry rule: had the connection served before, or stood long enough to have died meanwhile; did a
-        # byte of this stream come back?
-        self.is_reused = is_reused
-        self.is_touched = False
-
-    @property
-    def is_held(self) -> bool:
-        """Whether the body waits for the proof that the connection lives: not a byte of it has gone out."""
-        return self._held is not None
-
-    def send_data(self, data: bytes, end_stream: bool) -> None:
-        if self.is_over:
-            return
-        if not self._is_proved and self._has_to_wait():
-            held = self._hold()
-            held.chunks.append(data)
-            held.ends = end_stream
-            return
-        self.is_sent = self.is_sent or end_stream
-        self.connection.engine.send_data(self.id, data, end_stream)
-        self.connection.mark()
-        if end_stream and self.is_answered:
-            self.connection.tunnel_ended(self)
-
-    def send_trailers(self, fields: Fields) -> None:
-        if self.is_over:
-            return
-        if not self._is_proved and self._has_to_wait():
-            self._hold().trailers = fields
-            return
-        self.is_sent = True
-        self.connection.engine.send_trailers(self.id, fields)
-        self.connection.mark()
-
-    def _has_to_wait(self) -> bool:
-        self._is_proved = self._held is None and not self.connection.is_in_doubt(self)
-        return not self._is_proved
-
-    def _hold(self) -> _Held:
-        if self._held is None:
-            self._held = _Held()
-        return self._held
-
-    def release(self) -> None:
-        """Send what was held: the connection lives."""
-        held, self._held = self._held, None
-        if held is None or self.is_over:
-            return
-        self._is_proved = True
-        last = len(held.chunks) - 1
-        for index, chunk in enumerate(held.chunks):
-            self.send_data(chunk, held.ends and index == last)
-        if held.trailers is not None:
-            self.send_trailers(held.trailers)
-
-    def credit(self, size: int) -> None:
-        if not self.is_over:
-            self.connection.engine.credit(self.id, size)
-            self.connection.mark()
-
-    def reset(self, code: ErrorCode) -> None:
-        """Cancel the request; the sink hears no more."""
-        self.connection.reset(self, code)
-
-
 class BackendConnection:
     __slots__ = (
-        "_awaiting_settings",
-        "_doubted",
         "_ending_tunnels",
         "_goaway_word",
+        "_greeting",
+        "_heard_at",
         "_last_used",
-        "_ping",
-        "_preface_deadline",
+        "_proof",
         "_quiet_after",
-        "_received_at",
         "_retire_after_requests",
         "_retire_at",
         "answered",
@@ -218,12 +101,11 @@ class BackendConnection:
         self.has_settings = False
         # The backend takes extended CONNECT, as far as is known (RFC 8441, 3).
         self.takes_connect = False
-        self._awaiting_settings: list[Callable[[Failure | None], None]] = []
-        # Proof: the PING under way, and the streams that were opened or held since it went out.
-        self._received_at = now
+        self._greeting: Greeting | None = Greeting(self, preface_timeout)
+        # When something last came, and the PING under way.
+        self._heard_at = now
         self._quiet_after = pool.config.ping_after
-        self._ping: Deadline | None = None
-        self._doubted: list[BackendStream] = []
+        self._proof: Proof | None = None
         # Both directions have ended, and not all of ours is framed.
         self._ending_tunnels: list[BackendStream] = []
         self.is_marked = False
@@ -233,8 +115,6 @@ class BackendConnection:
         self._retire_at = now + pool.config.max_age * random.uniform(0.9, 1.1)
         requests = round(pool.config.max_requests * random.uniform(0.9, 1.1)) or 1
         self._retire_after_requests = min(requests, engine.ids_left)
-        self._preface_deadline: Deadline | None = Deadline(self._preface_missing)
-        pool.deadlines.arm(self._preface_deadline, preface_timeout)
         transport.start(self)
         self.mark()
 
@@ -257,15 +137,16 @@ class BackendConnection:
     def open_stream(self, head: RequestHead, end_stream: bool, sink: ResponseSink) -> BackendStream:
         """Send a request's head; the caller has just been given the lease."""
         pool = self.pool
-        is_quiet = self._ping is not None or pool.deadlines.now - self._received_at >= self._quiet_after
+        is_quiet = self.is_quiet
         stream = BackendStream(self, sink, self.answered > 0 or is_quiet, end_stream, bool(head.protocol))
         stream.id = self.engine.open_stream(head, end_stream)
         self.streams[stream.id] = stream
         self.requests += 1
         pool.endpoint.in_use += 1
         if is_quiet:
-            self._doubt(stream)
-        self.mark()
+            self.prove(stream if head.method in SAFE or not end_stream else None)
+        if not self.is_marked:  # as `mark`, without the call
+            pool.flush_queue.mark(self)
         if self.requests >= self._retire_after_requests:
             self.retire()
         return stream
@@ -292,73 +173,51 @@ class BackendConnection:
         """
         if self.has_settings:
             callback(None)
-        elif self.state is ConnectionState.CLOSED:
+        elif self._greeting is None:
             callback(Failure(Reason.BACKEND_CLOSED, NO_SETTINGS))
         else:
-            self._awaiting_settings.append(callback)
+            self._greeting.tell(callback)
 
     # Proof
 
-    def is_in_doubt(self, stream: BackendStream) -> bool:
-        """Whether the body of `stream`, of which nothing is out, has to wait; `release` follows, or its failure."""
-        if self._ping is None and self.pool.deadlines.now - self._received_at < self._quiet_after:
-            return False
-        self._doubt(stream)
-        return True
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it is in doubt that the backend is still there."""
+        return self.pool.deadlines.now - self._heard_at >= self._quiet_after
+
+    def prove(self, stream: BackendStream | None) -> None:
+        """PING, if none is under way; `stream` waits for the answer: its `release` follows, or its failure."""
+        if self._proof is None:
+            self._proof = Proof(self)
+            self._heard_at = -inf  # also if `ping_interval` is shorter than `ping_after`
+            self.mark()
+        if stream is not None:
+            self._proof.add(stream)
 
     def ping_if_quiet(self, now: float) -> None:
         """PING if nothing has come for `ping_interval` and no stream runs."""
         interval = self.pool.config.ping_interval
-        if interval is not None and not self.streams and self._ping is None and now - self._received_at >= interval:
-            self._send_ping()
-            self.mark()
+        if interval is not None and not self.streams and now - self._heard_at >= interval:
+            self.prove(None)
 
-    def _doubt(self, stream: BackendStream) -> None:
-        if self._ping is None:
-            self._send_ping()
-        if stream not in self._doubted:
-            self._doubted.append(stream)
+    def _end_proof(self) -> list[BackendStream]:
+        """Return the streams that waited."""
+        proof, self._proof = self._proof, None
+        return [] if proof is None else proof.end()
 
-    def _send_ping(self) -> None:
-        self._ping = Deadline(self._ping_missing)
-        self.pool.deadlines.arm(self._ping, self.pool.config.ping_timeout)
-        self.engine.ping(PING_DATA)
-
-    def _end_doubt(self) -> list[BackendStream]:
-        """Forget the PING; return the streams that waited for its answer."""
-        if self._ping is not None:
-            self.pool.deadlines.end(self._ping)
-            self._ping = None
-        doubted, self._doubted = self._doubted, []
-        return doubted
-
-    def _proved(self) -> None:
-        for stream in self._end_doubt():
-            stream.release()
-
-    def _ping_missing(self) -> None:
-        """The connection is taken for dead: it gets no more streams, and loses those that came into the silence.
-
-        Those that ran before go on, as far as they do: a backend that stood still for a second must not cost a response
-        that is under way. If it is dead their own time will end them.
-        """
-        doubted = self._end_doubt()
-        if self.state is ConnectionState.CLOSED:
-            return
+    def unproved(self) -> None:
+        """Nothing has come: take the connection for dead."""
+        waiting = self._end_proof()
         _log.info("%s: a quiet connection does not answer PING", self.pool.endpoint.name)
         if self.state is ConnectionState.OPEN:
             self._leave(ConnectionEvent.RETIRED)
-        for stream in doubted:
-            if stream.is_over:
-                continue
-            if stream.is_sent or stream.is_touched:
-                failure = Failure(Reason.BACKEND_CLOSED, NO_ANSWER)
-            else:
-                failure = Failure(Reason.PING_TIMEOUT)
-            # In case that it is only slow: an incomplete request is told to be none (RFC 9113, 5.4.2).
-            self.engine.reset(stream.id, ErrorCode.CANCEL)
-            self._forget(stream)
-            self._tell(stream, failure)
+        for stream in waiting:
+            if not stream.is_over:
+                # In case that it is only slow: an incomplete request is told to be none (RFC 9113, 5.4.2).
+                self.engine.reset(stream.id, ErrorCode.CANCEL)
+                self._forget(stream)
+                sent_whole = Failure(Reason.BACKEND_CLOSED, NO_ANSWER)
+                self._tell(stream, sent_whole if stream.is_sent else Failure(Reason.PING_TIMEOUT))
         self.mark()
         self._close_if_drained()
         self.pool.serve()
@@ -378,7 +237,7 @@ class BackendConnection:
                     stream.sink.on_request_framed(size)
                 except Exception:
                     self._sink_failed(stream)
-        if self._ending_tunnels:
+        if self._ending_tunnels and self.transport.has_room:
             self._forget_ended_tunnels()
 
     def _write_out(self) -> None:
@@ -393,7 +252,7 @@ class BackendConnection:
     # What the transport calls
 
     def on_bytes(self, data: bytes) -> None:
-        self._received_at = self.pool.deadlines.now
+        self._heard_at = self.pool.deadlines.now
         for event in self.engine.receive(data):
             handler = _HANDLERS.get(type(event))
             if handler is not None:
@@ -401,8 +260,9 @@ class BackendConnection:
                     handler(self, event)
                 except Exception:
                     self._event_failed(event)
-        if self._ping is not None:
-            self._proved()
+        if self._proof is not None:
+            for stream in self._end_proof():
+                stream.release()
         self.mark()
 
     def on_writable(self) -> None:
@@ -429,9 +289,8 @@ class BackendConnection:
         self.takes_connect = event.connect_protocol
         if not self.has_settings:
             self.has_settings = True
-            self._drop_preface_deadline()
             self.pool.on_connected(self)
-            self._tell_settled(None)
+            self._end_greeting(None)
         self.pool.serve()
 
     def _interim(self, event: InterimReceived) -> None:
@@ -566,6 +425,8 @@ class BackendConnection:
     def _forget(self, stream: BackendStream) -> None:
         stream.is_over = True
         self.streams.pop(stream.id, None)
+        if self._proof is not None:
+            self._proof.drop(stream)
         self._last_used = self.pool.deadlines.now
         self.pool.endpoint.in_use -= 1
 
@@ -598,9 +459,10 @@ class BackendConnection:
     def _close_if_drained(self) -> None:
         if self.state is ConnectionState.DRAINING and not self.streams:
             self._leave(ConnectionEvent.EMPTIED)
-            self._drop_preface_deadline()
-            self._end_doubt()
-            self._tell_settled(Failure(Reason.BACKEND_CLOSED, NO_SETTINGS))
+            self._end_proof()
+            if not self.has_settings:
+                self.pool.endpoint.on_dial_given_up()
+            self._end_greeting(Failure(Reason.BACKEND_CLOSED, NO_SETTINGS))
             # The backend opens no streams: there is none whose id could be told.
             self.engine.goaway(0, ErrorCode.NO_ERROR)
             self._write_out()
@@ -611,31 +473,22 @@ class BackendConnection:
         if self.state is ConnectionState.CLOSED:
             return
         self._leave(ConnectionEvent.LOST)
-        self._drop_preface_deadline()
-        self._end_doubt()
+        self._end_proof()
         if not self.has_settings:
             # Before the sinks are told: they may ask for another endpoint at once.
             self.pool.on_not_connected(failure)
-        self._tell_settled(failure)
+        self._end_greeting(failure)
         self._drop(list(self.streams.values()), failure)
         self.pool.serve()
 
-    def _tell_settled(self, failure: Failure | None) -> None:
-        callbacks, self._awaiting_settings = self._awaiting_settings, []
-        for callback in callbacks:
-            try:
-                callback(failure)
-            except Exception:
-                _log.exception("internal error in an exchange")
-
-    def _drop_preface_deadline(self) -> None:
-        if self._preface_deadline is not None:
-            self.pool.deadlines.cancel(self._preface_deadline)
-            self._preface_deadline = None  # the two hold each other
-
-    def _preface_missing(self) -> None:
+    def not_greeted(self) -> None:
         self.transport.abort()
         self._fail(Failure(Reason.CONNECT_TIMEOUT, "no SETTINGS from the backend"))
+
+    def _end_greeting(self, failure: Failure | None) -> None:
+        greeting, self._greeting = self._greeting, None
+        if greeting is not None:
+            greeting.end(failure)
 
 
 _HANDLERS: dict[type, Callable[[BackendConnection, Any], None]] = {

@@ -46,6 +46,8 @@ PLAIN_WORDS = {
 KEEPALIVE_SECONDS = 60
 KEEPALIVE_AGAIN_SECONDS = 15
 KEEPALIVE_PROBES = 4
+# Between two tries at a unix socket whose backlog is full. TCP's own is a second.
+BACKLOG_SECONDS = 0.02
 IP_BIND_ADDRESS_NO_PORT = 24  # of ip(7); the standard library has it from Python 3.12 on
 
 
@@ -155,6 +157,9 @@ def _connect_to(family: int, address: Any, share: float | None, source: str | No
             if source is not None:
                 _bind(sock, source)
         code = sock.connect_ex(address)
+        while code == errno.EAGAIN:  # a unix socket whose backlog is full: nothing tells when it is not (connect(2))
+            gevent.sleep(BACKLOG_SECONDS)
+            code = sock.connect_ex(address)
         if code == errno.EINPROGRESS:
             gevent_socket.wait_write(sock.fileno(), share, _TooSlow())
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

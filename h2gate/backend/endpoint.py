@@ -104,6 +104,10 @@ class Endpoint:
         self.failures = 0
         self._has_probe = False
 
+    def on_dial_given_up(self) -> None:
+        """Nobody wanted a connection any more before it was known what comes of it: another may probe."""
+        self._has_probe = False
+
     def on_dial_failed(self, now: float, failure: Failure) -> None:
         was_up = self.state is EndpointState.UP
         self.state = ENDPOINT.next(self.state, EndpointEvent.DIAL_FAILED)

@@ -35,6 +35,9 @@ from h2gate.net.reactor import Reactor
 from h2gate.net.transport import Transport
 from h2gate.protocol.contract import Http2ClientEngine
 
+# Each session that goes on brings the next (RFC 8446, 4.6.1) and shows no certificate: without an end to it nobody
+# would see that a certificate has expired.
+SESSION_SECONDS = 3600.0
 # More than a connection can have.
 MAX_STREAMS = 2**31
 # The least that is left for the backend's SETTINGS when the dial took nearly all of the time.
@@ -90,6 +93,7 @@ class Pool:
         "_session",
         "_target",
         "_tls",
+        "_verified_at",
         "_waiting",
         "clock",
         "config",
@@ -124,6 +128,7 @@ class Pool:
         # The last TLS session that led to SETTINGS: a dial that goes on with it spares both sides the certificates, a
         # round trip (TLS 1.2) and most of the CPU. It is as old as the pool at most: a reload makes new ones.
         self._session: SSLSession | None = None
+        self._verified_at = 0.0
         # Only those that take streams.
         self._connections: list[BackendConnection] = []
         self._dials: set[Any] = set()
@@ -313,6 +318,7 @@ class Pool:
         self._retire_if_unwanted(connection)
 
     def _endpoint_failed(self, failure: Failure) -> None:
+        self._session = None  # it may be what the backend did not like
         self.endpoint.on_dial_failed(self.clock(), failure)
         # Nothing is there or on its way for those that wait: to dial again for each of them would be a loop.
         if not self._connections and not self._dials:
@@ -332,11 +338,13 @@ class Pool:
         self.endpoint.on_dialed()
         tls = connection.transport.tls
         if tls is not None:
-            self._session = tls.session
+            now = self.deadlines.now
+            if not tls.is_resumed:
+                self._verified_at = now
+            self._session = tls.session if now - self._verified_at < SESSION_SECONDS else None
 
     def on_not_connected(self, failure: Failure) -> None:
         """A connection ended without SETTINGS: whatever that is, it is no HTTP/2 backend that works."""
-        self._session = None  # it may be what the backend did not like
         self._endpoint_failed(failure)
 
     def on_connection_leaving(self, connection: BackendConnection) -> None:

@@ -65,9 +65,17 @@ def _check_ways(path: KeyPath, route: Route, parts: Parts) -> Iterator[Finding]:
         for key in _FOR_BACKENDS:
             if key in route.model_fields_set:
                 yield Finding((*path, key), "has no effect without a backend")
+        if "error_pages" in route.model_fields_set and not _answers_with_a_page(route):
+            yield Finding((*path, "error_pages"), "has no effect: this route answers with no error but its own text")
     for name in _names(route):
         yield from _check_target(path, route, name, parts)
     yield from _check_weights((*path, "weights"), route, parts)
+
+
+def _answers_with_a_page(route: Route) -> bool:
+    # A route that leads nowhere has been told so already.
+    respond = route.respond
+    return route.redirect is None and (respond is None or (respond.status >= 400 and not respond.body))
 
 
 class _Name(NamedTuple):
@@ -146,6 +154,12 @@ def _check_redirect(path: KeyPath, redirect: Redirect) -> Iterator[Finding]:
     path = (*path, "to")
     if not redirect.to or not re.fullmatch(r"[!-~]*", redirect.to):
         yield Finding(path, "write a location as it is on the wire: ASCII, without spaces")
+    elif re.match(r"(?:https?:|[/\\]{2})[/\\]*(?:\{|$)", redirect.to, re.IGNORECASE):
+        # `https:///evil.example` leads browsers to `evil.example`.
+        yield Finding(path, "has no host: the first word of the path would be taken for it")
+    group = re.search(r"\$[0-9]", redirect.to)
+    if group is not None:
+        yield Finding(path, f"{group[0]} stands for nothing: {{path}} is what follows the matched prefix")
     for found in re.findall(r"\{[^}]*\}?|\}", redirect.to.replace("{path}", "").replace("{query}", "")):
         yield Finding(
             path, f"{found} stands for nothing: write {{path}} or {{query}}{did_you_mean(found, _PLACEHOLDERS)}"

@@ -26,6 +26,7 @@ from h2gate.config.written import Written
 DEEPEST = 30
 # Values that aliases may repeat in one file: enough for any table of routes, little enough for memory.
 MOST_REPEATED = 100_000
+NO_TEXT = "half of a surrogate pair is no character"
 
 # What ends a line for PyYAML, so that our lines are its lines.
 _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
@@ -215,6 +216,8 @@ class _Builder:
             place = self._place_of(key)
             if not isinstance(key, yaml.ScalarNode):
                 self._add(place, path, "a key must be a word")
+            elif not _is_text(key.value):
+                self._add(place, path, NO_TEXT)
             elif key.tag == _PLAIN and key.value == "<<":
                 merged = {**self._merged(value, path), **merged}
             elif key.value in entries:
@@ -238,8 +241,8 @@ class _Builder:
     def _leaf(self, node: yaml.Node, path: KeyPath) -> Leaf:
         place = self._place_of(node)
         text = self._filled_in(node, path)
-        if text is not None and any("\ud800" <= character <= "\udfff" for character in text):
-            self._add(place, path, "half of a surrogate pair is no character")
+        if text is not None and not _is_text(text):
+            self._add(place, path, NO_TEXT)
             text = None
         if text is None:
             # Empty text, and not nothing: for the checks the key is there.
@@ -294,6 +297,10 @@ class _Builder:
     def _place(self, line: int, column: int) -> Place:
         text = self._lines[line] if line < len(self._lines) else ""
         return Place(self._document.file, line + 1, column + 1, text)
+
+
+def _is_text(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _typed(text: str, directory: Path) -> Written | int | float | bool | None:

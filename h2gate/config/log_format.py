@@ -67,6 +67,7 @@ _INSTEAD = {
     "R": "there are no handlers: write %{route}n or %{endpoint}n",
     "S": "bytes of heads are not counted: write %B and %{bytes-received}n",
     "X": "write %{reason}n: it says how the exchange ended",
+    "x": "write %{tls}n for the version of TLS, no more is known of it",
 }
 
 
@@ -85,7 +86,9 @@ def parse_log_format(text: str) -> tuple[str | Directive, ...]:
             parts.append(_literal(text[end:start]))
         match = _DIRECTIVE.match(text, start)
         if match is None:
-            raise ValueError(f"{text[start : start + 8]!r} is no directive: write %% for a percent sign")
+            shown = re.match(r"%[^ {]{,9}(?:\{[^}]*\}?)?", text[start:])
+            word = "" if shown is None else shown[0]
+            raise ValueError(f"{word!r} is no directive, which ends with a letter: write %% for a percent sign")
         parts.append(_directive(match))
         end = match.end()
     if end < len(text):
@@ -104,6 +107,8 @@ def _directive(match: re.Match[str]) -> Directive:
     letter, argument = match["letter"], match["argument"] or ""
     if letter in _INSTEAD:
         raise ValueError(f"{match[0]}: {_INSTEAD[letter]}")
+    if letter not in _WITHOUT_ARGUMENT and letter not in _WITH_ARGUMENT and letter not in _WITH_ANY:
+        raise ValueError(f"{match[0]} is no directive of h2gate: docs/logging.md has them all")
     if argument:
         known = _WITH_ARGUMENT.get(letter)
         if known is not None and argument not in known:
@@ -111,9 +116,7 @@ def _directive(match: re.Match[str]) -> Directive:
         if known is None and letter not in _WITH_ANY:
             raise ValueError(f"{match[0]}: %{letter} takes no {{{argument}}}")
     elif letter not in _WITHOUT_ARGUMENT and letter != "P":
-        if letter in _WITH_ANY or letter in _WITH_ARGUMENT:
-            raise ValueError(f"{match[0]}: say which one, as %{{name}}{letter}")
-        raise ValueError(f"{match[0]} is no directive of h2gate: docs/logging.md has them all")
+        raise ValueError(f"{match[0]}: say which one, as %{{name}}{letter}")
     statuses = frozenset(int(word) for word in (match["statuses"] or "").split(",") if word)
     if match["negated"] and not statuses:
         raise ValueError(f"{match[0]}: write the statuses behind the !, as %!200,304{letter}")

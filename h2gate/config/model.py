@@ -68,7 +68,8 @@ class Timeouts(Model):
     )
     request_head: Duration = Field(
         default=10.0,
-        description="From the first byte of a request, or the connection, to its whole head: 408.",
+        description="From the first byte of a request, or the connection, to its whole head: 408. An HTTP/2 client has "
+        "as long for its first request.",
         json_schema_extra=told(
             "A head is one packet or two; who takes longer holds connections open on purpose (Slowloris). nginx, Caddy "
             "and nghttpx wait 60s.",
@@ -205,7 +206,7 @@ class Limits(Model):
             "The most that one client may make the gate hold. Envoy advises it at the edge.", "connection_window: 4MiB"
         ),
     )
-    max_body: Size | None = Field(
+    max_body: Annotated[Size, Field(ge=1)] | None = Field(
         default=None,
         description="Bytes of a request body: 413; no limit if not given.",
         json_schema_extra=told(
@@ -222,8 +223,12 @@ class Limits(Model):
     )
     connections_per_address: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
-        description="Client connections of one address to a worker; more are closed at once.",
-        json_schema_extra=told("A company of thousands may have one address.", "connections_per_address: 200"),
+        description="Client connections of one address to a worker, in IPv6 of one /64; more are closed at once. Unix "
+        "sockets have no address.",
+        json_schema_extra=told(
+            "A company of thousands may have one address; one customer's in IPv6 are 2^64 and more (RFC 6177).",
+            "connections_per_address: 200",
+        ),
     )
     reset_burst: Annotated[int, Field(ge=1)] = Field(
         default=200,

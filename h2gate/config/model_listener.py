@@ -31,7 +31,8 @@ class Certificate(Model):
 
 class ListenerTls(Model):
     certificates: Annotated[tuple[Certificate, ...], Field(min_length=1)] = Field(
-        description="Chosen by SNI among their subject alternative names; the first serves all other names.",
+        description="Chosen by SNI among their subject alternative names; the first serves all other names. A request "
+        "for a host that the client did not name by SNI, and that its certificate is not for, is 421.",
         json_schema_extra=told(
             "TLS without a certificate serves nobody.", "certificates: [{cert: tls/site.crt, key: tls/site.key}]"
         ),
@@ -75,14 +76,16 @@ class Listener(Model):
     )
     tls: ListenerTls | None = Field(
         default=None,
-        description="Serve TLS; without it HTTP/1.1 and HTTP/2 in clear.",
+        description="Serve TLS; without it HTTP/1.1 and HTTP/2 in clear. A client that offers by ALPN neither `h2` nor "
+        "`http/1.1` is refused; one that offers nothing gets HTTP/1.1.",
         json_schema_extra=told(
             "It takes a certificate.", "tls: {certificates: [{cert: tls/site.crt, key: tls/site.key}]}"
         ),
     )
     trusted_proxies: tuple[Network, ...] = Field(
         default=(),
-        description="Networks whose X-Forwarded-*, Forwarded and PROXY headers are believed.",
+        description="Networks whose X-Forwarded-*, Forwarded and PROXY headers are believed. With any of them, so are "
+        "the fields of whoever may connect to a unix socket.",
         json_schema_extra=told(
             "Anybody can write these headers. Caddy and Traefik trust nobody either unless told so.",
             'trusted_proxies: [10.0.0.0/8, "::1"]',
@@ -90,8 +93,9 @@ class Listener(Model):
     )
     proxy_protocol: Literal["off", "v1", "v2", "any"] = Field(
         default="off",
-        description="Connections begin with a PROXY header, which tells the client's address; only `trusted_proxies` "
-        "may connect.",
+        description="Connections begin with a PROXY header, before TLS, which tells the client's address; only "
+        "`trusted_proxies` may connect, and to a unix socket whoever may open it. The fields of a client whose address "
+        "it does not tell are not believed.",
         json_schema_extra=told(
             "Clients that come by themselves send none. Who accepts both lets clients choose their address; so it is "
             "all or nothing for a listener.",

@@ -34,7 +34,8 @@ class Match(Model):
     )
     headers: MatchedFields = Field(
         default={},
-        description="Fields that must be there, and their values: text, or `regex:^beta`.",
+        description="Fields that must be there, and their values: text, or `regex:^beta`; `X-Forwarded-*` and the like "
+        "count only from trusted proxies.",
         json_schema_extra=told("Host and path tell most routes apart.", "headers: {X-Stage: regex:^beta}"),
     )
     query: dict[str, ValuePattern] = Field(
@@ -51,8 +52,10 @@ class Respond(Model):
     )
     body: str = Field(
         default="",
-        description="Text of the answer.",
-        json_schema_extra=told("A status says it all to most clients.", '{status: 200, body: "ok\\n"}'),
+        description="Text of the answer. An error without it has the body of any error, from `error_pages` perhaps.",
+        json_schema_extra=told(
+            "A status says it all to most clients, and errors have their pages.", '{status: 200, body: "ok\\n"}'
+        ),
     )
 
 
@@ -145,7 +148,7 @@ class RouteTimeouts(Model):
 
 class RouteRetries(Model):
     tries: Annotated[int, Field(ge=0, le=10)] = Field(
-        description="How often an unprocessed request is sent again; as in `retries` if not given.",
+        description="How often a request that was not processed is sent again.",
         json_schema_extra=told("It is all there is to say about a route's retries.", "tries: 0"),
     )
 
@@ -165,9 +168,11 @@ class Mirror(Model):
 
 
 class ErrorPage(Model):
-    """Bodies for errors that the gate answers; which one is chosen by the client's Accept.
+    """Bodies of the errors that the gate answers with: its own, those of `respond`, those it overrides.
 
-    `{status}`, `{reason}` (the status in words) and `{request_id}` in a file are replaced.
+    Which one a client gets is chosen by its Accept; one without it gets the first that is here of text, html and json.
+    `{status}`, `{reason}` (the status in words) and `{request_id}` in a file are replaced. gRPC clients get the status
+    as `grpc-status` instead.
     """
 
     status: tuple[ErrorStatus, ...] = Field(
@@ -248,7 +253,7 @@ class Route(Model):
     )
     response_headers: FieldRules = Field(
         default=FieldRules(),
-        description="Changes to the response's fields.",
+        description="Changes to the response's fields, also where the gate itself answers.",
         json_schema_extra=told(
             "Responses pass as they are.", "response_headers: {set: {Strict-Transport-Security: max-age=31536000}}"
         ),
@@ -278,7 +283,7 @@ class Route(Model):
         description="Retries of this route.",
         json_schema_extra=told("As in `retries`.", "retries: {tries: 0}"),
     )
-    max_body: Size | None = Field(
+    max_body: Annotated[Size, Field(ge=1)] | None = Field(
         default=None,
         description="Bytes of a request body: 413; as in `limits` if not given.",
         json_schema_extra=told("As in `limits`.", "max_body: 10MiB"),

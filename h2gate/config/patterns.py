@@ -110,6 +110,9 @@ def _read_replacement(text: str) -> str:
     literal = _GROUP.sub("x", text)
     if "\\" in literal:
         raise ValueError(r"a backslash may only stand before a group, as \1 or \g<name>")
+    dollar = re.search(r"\$[0-9]", literal)
+    if dollar is not None:
+        raise ValueError(f"a group is written \\{dollar[0][1]}: write that, or %24 for the dollar itself")
     # What stands around the groups is part of a path; whether it begins one is the match's business.
     parse_path("/" + literal.removeprefix("/"))
     return str(text)

@@ -29,6 +29,10 @@ CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
+# What `cryptography` raises for certificates that it does not like, though OpenSSL may.
+UNREADABLE = (ValueError, TypeError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+
+
 class ServerConnection(ssl.SSLObject):
     """A client's TLS connection, with what OpenSSL does not remember of its hello."""
 
@@ -225,7 +229,7 @@ def _names_of(cert: Path, key: str) -> tuple[list[str], list[str]]:
         extension = _read_certificate(key, cert).extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
         return [], []
-    except ValueError as failure:
+    except UNREADABLE as failure:
         _refuse(key, cert, f"its extensions cannot be read: {failure}")
     names = extension.value.get_values_for_type(x509.DNSName)
     return [name.lower() for name in names], [str(ip) for ip in extension.value.get_values_for_type(x509.IPAddress)]
@@ -234,7 +238,7 @@ def _names_of(cert: Path, key: str) -> tuple[list[str], list[str]]:
 def _read_certificate(key: str, cert: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificates(cert.read_bytes())[0]
-    except ValueError:
+    except UNREADABLE:
         _refuse(key, cert, "it holds no certificate in PEM: give the file with BEGIN CERTIFICATE, leaf first")
     except OSError as failure:
         _refuse(key, cert, f"cannot read it: {failure.strerror}")

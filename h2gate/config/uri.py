@@ -41,7 +41,7 @@ def parse_host(host: str) -> str:
     address = parse_address(host)
     if address is not None:
         return str(address)
-    if ":" in host and "[" not in host:
+    if parse_address(f"[{host}]") is not None:
         raise ValueError(f"write an IPv6 address in brackets, as [{host}]")
     if not _NAME.fullmatch(host) or len(host) > 253:
         raise ValueError(f"{host or 'nothing'} is no host: write a name, an IPv4 address or [an IPv6 address]")

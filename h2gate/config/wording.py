@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
@@ -31,21 +31,35 @@ _WANTED: dict[str, Callable[[dict[str, Any]], str]] = {
     "less_than_equal": lambda context: f"{context['le']} at most",
     "too_short": lambda context: "one at least",
 }
-_TYPE_ERRORS = frozenset({"bool_type", "int_type", "string_type", "literal_error"})
+_TYPE_ERRORS = frozenset({"bool_type", "int_type", "string_type", "tuple_type", "literal_error"})
+_CONTAINERS = frozenset({"tuple_type", "dict_type", "model_type"})
+
+# What Apache and nginx call it: too far from ours to be found by the letters.
+_ELSEWHERE = {"append": "add", "delete": "remove", "merge": "add", "unset": "remove"}
 
 
 def problems_of(root: Entries, errors: Sequence[ErrorDetails]) -> Iterator[Problem]:
     """Turn a ValidationError's `errors()` into problems, one for each place in the tree."""
-    errors = [error for error in errors if not _is_echo(root, error)]
+    paths = [key_path_of(root, error) for error in errors]
+    errors = [error for error in errors if not _is_echo(root, error, paths)]
     # The alternatives of a union come one after another, with the same place and a tail that names the alternative.
     for path, alternatives in groupby(errors, key=lambda error: key_path_of(root, error)):
         yield _problem(root, path, list(alternatives))
 
 
-def _is_echo(root: Entries, error: ErrorDetails) -> bool:
-    """Tell whether a list is only too short because its items are wrong, which is said of them already."""
-    node = _walk(root, error["loc"])[0]
-    return error["type"] == "too_short" and isinstance(node, Items) and bool(node.items)
+def _is_echo(root: Entries, error: ErrorDetails, paths: Sequence[KeyPath]) -> bool:
+    """Tell whether a list is only wrong because its items are, which is said of them already."""
+    node, _, path = _walk(root, error["loc"])
+    if not isinstance(node, Items):
+        return False
+    if error["type"] == "too_short":
+        return bool(node.items)
+    # Another alternative of the union took it for a list.
+    return error["type"] in _TYPE_ERRORS and any(len(other) > len(path) == _common(other, path) for other in paths)
+
+
+def _common(one: KeyPath, other: KeyPath) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def is_unknown_key(error: ErrorDetails) -> bool:
@@ -54,7 +68,7 @@ def is_unknown_key(error: ErrorDetails) -> bool:
 
 def key_path_of(root: Entries, error: ErrorDetails) -> KeyPath:
     """Return the keys and indexes of an error that are in the tree, and the key that is missing from it."""
-    path = error["loc"][: _walk(root, error["loc"])[2]]
+    path = _walk(root, error["loc"])[2]
     return (*path, error["loc"][-1]) if error["type"] == "missing" else path
 
 
@@ -78,11 +92,12 @@ def _paths(node: Node, path: KeyPath) -> Iterator[KeyPath]:
             yield from _paths(item, (*path, index))
 
 
-def _walk(root: Entries, path: KeyPath) -> tuple[Node, Place, int]:
-    """Follow `path` as far as the tree goes: the last node, its place, and how many steps."""
+def _walk(root: Entries, path: KeyPath) -> tuple[Node, Place, KeyPath]:
+    """Follow `path` as far as the tree goes: the last node, its place, and the path to it."""
     node: Node = root
     place = root.place
-    for steps, part in enumerate(path):
+    walked: KeyPath = ()
+    for part in path:
         if isinstance(node, Entries) and part in node.entries:
             entry = node.entries[part]
             node = entry.node
@@ -90,9 +105,13 @@ def _walk(root: Entries, path: KeyPath) -> tuple[Node, Place, int]:
         elif isinstance(node, Items) and isinstance(part, int) and part < len(node.items):
             node = node.items[part]
             place = node.place
+        elif isinstance(node, Items) and isinstance(part, str):
+            # The alternative of a union, as `tuple[int, ...]`: what is wrong within it comes behind.
+            continue
         else:
-            return node, place, steps
-    return node, place, len(path)
+            break
+        walked = (*walked, part)
+    return node, place, walked
 
 
 def _problem(root: Entries, path: KeyPath, errors: list[ErrorDetails]) -> Problem:
@@ -102,11 +121,13 @@ def _problem(root: Entries, path: KeyPath, errors: list[ErrorDetails]) -> Proble
         *parents, word = path
         entry = _entries_at(root, tuple(parents)).entries[str(word)]
         known = keys_of(model_at(tuple(parents)))
-        hint = did_you_mean(str(word), known) or f"; the keys here are {', '.join(known)}"
+        elsewhere = _ELSEWHERE.get(str(word))
+        near = did_you_mean(str(word) if elsewhere not in known else elsewhere, known)
+        hint = near or f"; the keys here are {', '.join(known)}"
         return Problem(entry.place, key_text(path), f"unknown key{hint}")
     if first["type"] == "missing":
         return Problem(place, key_text(path), "this key is missing")
-    return Problem(place, key_text(path), _message(node, errors))
+    return Problem(place, key_text(path), _message(path, node, errors))
 
 
 def _entries_at(root: Entries, path: KeyPath) -> Entries:
@@ -115,7 +136,7 @@ def _entries_at(root: Entries, path: KeyPath) -> Entries:
     return node
 
 
-def _message(node: Node, errors: list[ErrorDetails]) -> str:
+def _message(path: KeyPath, node: Node, errors: list[ErrorDetails]) -> str:
     # An alternative that took the value's type, and then found fault with it, is the one that was meant.
     telling = [error for error in errors if error["type"] not in _TYPE_ERRORS] or errors
     for error in telling:
@@ -124,7 +145,7 @@ def _message(node: Node, errors: list[ErrorDetails]) -> str:
     wanted = [_WANTED[error["type"]](error.get("ctx", {})) for error in telling if error["type"] in _WANTED]
     if not wanted:
         return telling[0]["msg"]
-    return f"write {' or '.join(wanted)}, not {_shown(node)}{_hint(node, telling)}"
+    return f"write {' or '.join(wanted)}, not {_shown(node)}{_hint(path, node, telling)}"
 
 
 def _shown(node: Node) -> str:
@@ -135,16 +156,33 @@ def _shown(node: Node) -> str:
     return "keys and values"
 
 
-def _hint(node: Node, errors: list[ErrorDetails]) -> str:
-    if not isinstance(node, Leaf) or node.value is None:
-        return ""
-    kind = errors[0]["type"]
-    options = [option for error in errors if error["type"] == "literal_error" for option in _options_of(error)]
-    if kind == "tuple_type":
-        return f": [{node.written}]"
-    if not isinstance(node.value, str) and (kind == "string_type" or node.written in options):
-        return f': in quotes, "{node.written}"'
-    return did_you_mean(node.written, options)
+def _hint(path: KeyPath, node: Node, errors: list[ErrorDetails]) -> str:
+    kinds = {error["type"] for error in errors}
+    model, example = _described_at(path)
+    is_text = isinstance(node, Leaf) and isinstance(node.value, str)
+    if isinstance(node, Leaf) and node.value is not None:
+        options = [option for error in errors if error["type"] == "literal_error" for option in _options_of(error)]
+        if "tuple_type" in kinds and model is None and (len(kinds) == 1 or not is_text):
+            return f": [{node.written}]"
+        if not is_text and ("string_type" in kinds or node.written in options):
+            return f': in quotes, "{node.written}"'
+        near = did_you_mean(node.written, options)
+        if near:
+            return near
+    return f", as in `{example}`" if example and kinds & _CONTAINERS else ""
+
+
+def _described_at(path: KeyPath) -> tuple[type[BaseModel] | None, str]:
+    """Return the model that a key's value has within, and the line of the key's example that has it."""
+    *parents, key = path
+    if isinstance(key, int) or parents == ["backends"]:
+        return None, ""  # an item, or a name that the operator has given
+    info = keys_of(model_at(tuple(parents))).get(key)
+    extra = None if info is None else info.json_schema_extra
+    if info is None or not isinstance(extra, dict):
+        return None, ""
+    lines = str(extra["example"]).split("\n")
+    return model_in(info.annotation), next((line for line in lines if line.startswith(f"{key}: ")), "")
 
 
 def _options_of(error: ErrorDetails) -> list[str]:

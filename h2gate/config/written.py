@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
 # Validation context of the loader: the values were written by an operator, so that bare numbers need a unit.
 FROM_FILE: dict[str, Any] = {"from_file": True}
@@ -48,5 +48,7 @@ class Scalar(ABC):
     def _read(cls, value: object) -> Self:
         if isinstance(value, cls):
             return value
+        if isinstance(value, (dict, tuple)):
+            raise PydanticKnownError("string_type")
         # What YAML took for a number can be no address, but its text gives the better hint.
-        return cls.parse(str(value) if isinstance(value, (str, int, float)) else "")
+        return cls.parse("" if value is None else str(value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from ipaddress import IPv6Address
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from h2gate.contract import Client, Handler
 from h2gate.net.deadlines import Deadlines
 from h2gate.net.flush import FlushQueue
 from h2gate.net.reactor import Reactor
+from h2gate.net.transport import Transport
 from h2gate.protocol.contract import Http1ServerEngine, Http2ServerEngine
 
 # One call of an engine frames this much at most; more than one of these never waits in a transport.
@@ -38,10 +40,14 @@ class Session(Protocol):
 
 
 class Front:
-    """Sessions add themselves to `sessions` and take themselves out when they are closed."""
+    """Sessions add themselves to `sessions` and take themselves out when they are over.
+
+    Limits count connections, until the last bytes are sent: a client that does not take those may keep its connection
+    for as long as one that is served.
+    """
 
     __slots__ = (
-        "_admitted",
+        "_connections",
         "_count",
         "_per_address",
         "_waiting",
@@ -81,15 +87,17 @@ class Front:
         self.sessions: set[Session] = set()
         self._count = count
         self.is_draining = False
-        # With limits.connections_per_address: what each session counts as, and how many there are of each.
-        self._admitted: dict[Session, str] = {}
+        self._connections = 0
+        # With limits.connections_per_address: by what they count as.
         self._per_address: dict[str, int] = {}
         # Who accepts again when there is room.
         self._waiting: list[Callable[[], None]] = []
         # When each kind of warning was given, and how many were left out since.
         self._warned: dict[str, tuple[float, int]] = {}
 
-    def opened(self, session: Session) -> None:
+    def opened(self, session: Session, transport: Transport) -> None:
+        self._connections += 1
+        transport.released = self._released
         self.sessions.add(session)
         self._count(len(self.sessions))
 
@@ -97,14 +105,15 @@ class Front:
         """The same connection goes on under another protocol."""
         self.sessions.discard(session)
         self.sessions.add(by)
-        if session in self._admitted:
-            self._admitted[by] = self._admitted.pop(session)
 
     def closed(self, session: Session) -> None:
         self.sessions.discard(session)
         self._count(len(self.sessions))
-        address = self._admitted.pop(session, None)
-        if address is not None:
+
+    def _released(self, address: str = "") -> None:
+        """A connection is over, and counted as one of `address` no longer."""
+        self._connections -= 1
+        if address:
             left = self._per_address[address] - 1
             if left:
                 self._per_address[address] = left
@@ -120,25 +129,25 @@ class Front:
     @property
     def is_full(self) -> bool:
         limit = self.limits.connections
-        return limit is not None and len(self.sessions) >= limit
+        return limit is not None and self._connections >= limit
 
     def wait_for_room(self, resume: Callable[[], None]) -> None:
         """Call `resume` once, when there is room for another connection."""
         self._waiting.append(resume)
-        self.warn(f"limits.connections: {len(self.sessions)} are open: further clients wait")
+        self.warn(f"limits.connections: {self._connections} are open: further clients wait")
 
-    def admit(self, session: Session) -> bool:
-        """Count the session, whose client is known now, for its address; return whether there may be one more of it."""
+    def admit(self, client: Client, transport: Transport) -> bool:
+        """Count a connection, whose client is known now, for its address; return whether there may be one more."""
         limit = self.limits.connections_per_address
-        if limit is None or not session.client.port:
+        if limit is None or not client.has_address:
             return True
-        address = counted_as(session.client.address)
+        address = counted_as(client.address)
         count = self._per_address.get(address, 0)
         if count >= limit:
             self.warn("limits.connections_per_address: closed one more", f" of {address}, which has {count} open")
             return False
         self._per_address[address] = count + 1
-        self._admitted[session] = address
+        transport.released = partial(self._released, address)
         return True
 
     def warn(self, what: str, detail: str = "") -> None:

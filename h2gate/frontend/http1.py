@@ -101,6 +101,9 @@ class Http1Stream:
         if self.session.stream is self:
             self.session.break_off()
 
+    def refuse_rest(self) -> None:
+        """The connection ends with the response anyhow."""
+
     def credit(self, size: int) -> None:
         self.uncredited -= size
         if self.session.stream is self:

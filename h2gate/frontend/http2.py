@@ -80,6 +80,9 @@ class Http2Stream:
         self.session.push(self, head)
 
     def send_interim(self, head: ResponseHead) -> None:
+        if self.id % 2 == 0:
+            # Nobody waits for a push; h2's client ends the connection at an interim head of one.
+            return
         self.session.engine.send_interim(self.id, head)
         self.session.mark()
 
@@ -113,6 +116,10 @@ class Http2Stream:
         # What came before the break goes out first: the engine forgets what it has of a reset stream.
         self.session.flush()
         self.session.reset(self, failure.rule.code)
+
+    def refuse_rest(self) -> None:
+        self.is_tunnel = False
+        self.session.mark()
 
     def credit(self, size: int) -> None:
         session = self.session
@@ -467,6 +474,8 @@ class Http2Session(ClientSession):
 
     def _close(self, politely: bool) -> None:
         front = self.front
+        # A stream holds its session: those that were about to end would keep it from going.
+        self.ending = []
         for deadline in (self._idle, self._last_call, self._stalls):
             front.deadlines.end(deadline)
         self._stop_watching()

@@ -66,7 +66,7 @@ class Arrival:
 
     def start(self, transport: Transport) -> None:
         self.transport = transport
-        self.front.opened(self)
+        self.front.opened(self, transport)
         if self._proxied is not None:
             self.front.deadlines.arm(self._deadline, self.front.timeouts.request_head)
         elif not self._begin():
@@ -78,7 +78,7 @@ class Arrival:
     def _begin(self) -> bool:
         """The client is known: begin to wait for what it says, unless there are too many of it."""
         front = self.front
-        if not front.admit(self):
+        if not front.admit(self.client, self.transport):
             self.shut_down()
             return False
         front.deadlines.arm(
@@ -141,6 +141,9 @@ class Arrival:
 
     def _told(self, header: ProxyHeader, rules: ProxyRules) -> None:
         if header.source is None or header.destination is None:
+            if not header.is_own:
+                # Whoever it is, the proxy does not say that the words behind the header are its own.
+                self.client = replace(self.client, is_trusted=False)
             return
         (address, port), (_, local_port) = header.source, header.destination
         # Its own X-Forwarded-For is another thing: of whoever came to the proxy, not of the proxy.
@@ -180,7 +183,8 @@ class Arrival:
         self.front.closed(self)
 
     def drain(self, within: float) -> None:
-        self.front.deadlines.arm(self._deadline, DRAIN_GRACE_SECONDS)
+        # A handshake that is under way on a slow network takes longer than the grace; after a reload there is time.
+        self.front.deadlines.arm(self._deadline, max(within, DRAIN_GRACE_SECONDS))
 
     def shut_down(self) -> None:
         self.transport.abort()

@@ -11,6 +11,8 @@ import re
 
 from cryptography import x509
 
+from h2gate.config.tls import UNREADABLE
+
 # Names beyond this are left out, whole ones: a backend takes only so much in a field, and the hash tells them all.
 VALUE_BYTES = 4096
 
@@ -30,13 +32,13 @@ def _parts(certificate: bytes) -> list[bytes]:
     try:
         parsed = x509.load_der_x509_certificate(certificate)
         parts = [b'Subject="' + _subject(parsed.subject.rfc4514_string()) + b'"']
-    except ValueError:
+    except UNREADABLE:
         return []
     try:
         names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
         dns = names.get_values_for_type(x509.DNSName)
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, *UNREADABLE):
         return parts
     return [*parts, *(b"URI=" + _uri(uri) for uri in uris), *(b"DNS=" + name for name in map(_dns, dns) if name)]
 

@@ -38,13 +38,14 @@ class BadProxyHeader(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ProxyHeader:
-    """`source` and `destination` are of the client's connection to the proxy; None where the proxy speaks for itself
-    or does not know: then the connection's own count. The header took `size` bytes.
+    """`source` and `destination` are of the client's connection to the proxy; None where the proxy speaks for itself,
+    which `is_own` says, or does not know: then the connection's own count. The header took `size` bytes.
     """
 
     size: int
     source: Address | None = None
     destination: Address | None = None
+    is_own: bool = False
 
 
 def read_proxy_header(data: bytes, accepts: Accepts) -> ProxyHeader | None:
@@ -130,7 +131,7 @@ def _read_v2(data: bytes) -> ProxyHeader | None:
     header = data[:size]
     # The proxy speaks for itself (a health check): whatever follows is not looked at (2.2).
     if command == _V2_LOCAL:
-        return ProxyHeader(size)
+        return ProxyHeader(size, is_own=True)
     if family == _V2_UNSPEC:
         return ProxyHeader(size)
     if family in _V2_IPV4:

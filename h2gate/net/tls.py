@@ -159,8 +159,8 @@ def describe_tls_error(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLEOFError):
         return "closed in the middle"
     if error.reason == "CALLBACK_FAILED":
-        # The one for SNI: it refuses nothing else.
-        return "none of the protocols that it offers by ALPN is served"
+        # The one for SNI: it refuses nothing else. Names that are not ASCII `ssl` refuses before it.
+        return "none of the protocols that it offers by ALPN is served, or its server name is not ASCII"
     if error.reason:
         return error.reason.lower().replace("_", " ")
     # Python has no name for some, as for alert 120; OpenSSL's words stand between its brackets and line.

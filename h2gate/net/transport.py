@@ -36,6 +36,9 @@ MOST_READ_BYTES = 262_144
 HIGH_WATER_BYTES = 65_536
 # An owner that found no room is called again at this level: once per half buffer, not once per segment.
 LOW_WATER_BYTES = HIGH_WATER_BYTES // 2
+# Owners stop at twice the mark above. What comes on top answers a peer that changes its keys (RFC 8446, 4.6.3), and
+# reads no answer: it would have us hold any amount.
+MOST_PENDING_BYTES = 4 * HIGH_WATER_BYTES
 # A closing peer that takes nothing of the last bytes for so long is cut off (the default of `timeouts.client_write`).
 FINISH_STALL_SECONDS = 30.0
 # Then its own end is waited for, each piece it still sends prolonging the wait: to close earlier would let the kernel
@@ -98,6 +101,7 @@ class Transport:
         "is_closed",
         "is_finishing",
         "pending",
+        "released",
     )
 
     def __init__(self, reactor: Reactor, sock: socket.socket, tls: TlsLayer | None = None) -> None:
@@ -129,6 +133,8 @@ class Transport:
         self._has_peer_ended = False
         self.is_closed = False
         self.is_finishing = False
+        # Called once the connection is closed, whoever closed it, or only its peer's end is waited for.
+        self.released: Callable[[], None] | None = None
 
     def start(self, owner: Owner) -> None:
         """Begin to read for `owner`."""
@@ -233,7 +239,12 @@ class Transport:
         except ssl.SSLError as error:
             self._refuse(tls, error)
             return
-        self._send(tls.ciphertext())  # the answer to a key update
+        answer = tls.ciphertext()
+        if answer:  # to a key update
+            self._send(answer)
+            if self.pending > MOST_PENDING_BYTES:
+                self._lost("TLS: key updates whose answers are not read")
+                return
         if plaintext:
             assert self._owner is not None
             self.bytes_in += len(plaintext)
@@ -417,6 +428,7 @@ class Transport:
         if self._has_peer_ended:
             self._close()
         else:
+            self._release()
             self._linger_until = self._reactor.deadlines.clock() + LINGER_MAX_SECONDS
             self._reactor.deadlines.arm(self._linger, LINGER_SECONDS)
 
@@ -498,6 +510,12 @@ class Transport:
         self._linger = self._owner = self._half_closed = None
         self._outgoing.clear()
         self.pending = 0
+        self._release()
+
+    def _release(self) -> None:
+        released, self.released = self.released, None
+        if released is not None:
+            released()
 
     # Facts
 

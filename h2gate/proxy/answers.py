@@ -74,6 +74,12 @@ class Errors:
             extra = [*extra, (b"proxy-status", proxy_status.of_failure(failure))]
         return self._answer(request, request_id, pages, failure.rule.status, extra)
 
+    def of_status(
+        self, request: RequestHead, request_id: bytes, pages: ErrorPages, status: int
+    ) -> tuple[ResponseHead, bytes]:
+        """Return head and body for an error that the operator wants a route to answer with."""
+        return self._answer(request, request_id, pages, status, [])
+
     def of_override(
         self, request: RequestHead, request_id: bytes, pages: ErrorPages, head: ResponseHead
     ) -> tuple[ResponseHead, bytes]:

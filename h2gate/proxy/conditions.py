@@ -16,7 +16,7 @@ ValueTest = Callable[[bytes], bool]
 class Conditions:
     """The `headers` and `query` of a match: all of them must hold, each by one value of its name."""
 
-    __slots__ = ("_fields", "_query")
+    __slots__ = ("_fields", "_query", "names")
 
     def __init__(self, match: Match) -> None:
         self._fields: list[tuple[bytes, ValueTest]] = [
@@ -25,6 +25,8 @@ class Conditions:
         self._query: list[tuple[bytes, ValueTest]] = [
             (name.encode("utf-8"), pattern.matches) for name, pattern in match.query.items()
         ]
+        self.names = frozenset(name for name, _ in self._fields)
+        """Of the fields that are asked for."""
 
     def hold(self, fields: Sequence[tuple[bytes, bytes]], query: bytes) -> bool:
         """`query` as of `path.normalize`: with its `?`, or empty."""

@@ -11,12 +11,14 @@ No greenlet and no queue: each call changes the other side's engine at once and 
 
 from __future__ import annotations
 
+from math import inf
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from h2gate.backend.connection import BackendConnection, BackendStream
+from h2gate.backend.connection import BackendConnection
 from h2gate.backend.endpoint import Endpoint
 from h2gate.backend.pool import Pool
+from h2gate.backend.stream import BackendStream
 from h2gate.contract import ClientStream
 from h2gate.errors import ErrorCode, Failure, Reason
 from h2gate.net.deadlines import Timed
@@ -24,14 +26,11 @@ from h2gate.protocol.events import Fields, RequestHead, ResponseHead
 from h2gate.proxy import rewrite
 from h2gate.proxy.answers import answer
 from h2gate.proxy.early_hints import preloads, promised
-from h2gate.proxy.error_pages import ErrorPages
 from h2gate.proxy.exchange_state import SIDE, SideEvent, SideState
-from h2gate.proxy.field_rules import CompiledFieldRules
 from h2gate.proxy.mapping import ReverseMapping
 from h2gate.proxy.mirror import Copy
 from h2gate.proxy.request_body import EMPTY, RequestBody
 from h2gate.proxy.retry import TryFacts, backoff, counts, may_retry
-from h2gate.proxy.router import Found
 
 if TYPE_CHECKING:
     from h2gate.backend.backend import Backend
@@ -67,7 +66,6 @@ class Exchange(Timed):
         "_mapping",
         "_max_body",
         "_moved_at",
-        "_patience",
         "_pool",
         "_proxy",
         "_retry_timer",
@@ -97,7 +95,9 @@ class Exchange(Timed):
     )
 
     def __init__(self, proxy: Proxy, stream: ClientStream, head: RequestHead, end_stream: bool) -> None:
-        super().__init__()
+        # As Timed's own, without the call (0.1 us).
+        self.when = inf
+        self._tick = -1
         self._proxy = proxy
         self._started = self._moved_at = proxy.deadlines.now
 
@@ -111,26 +111,18 @@ class Exchange(Timed):
         self._given = 0
 
         # the backend's side
-        self.found: Found | None = None
-        self._patience = proxy.patience
+        self.found = proxy.router.nowhere  # until there is a route
         self._endpoint: Endpoint | None = None
-        self._backend: Backend | None = None
         self._pool: Pool | None = None
         self._back: BackendStream | None = None
-        self._to_backend: RequestHead | None = None
-        self._mapping: ReverseMapping | None = None
         self._goaways = 0
         self._interims = 0
         self._tried: list[Endpoint] = []
         self._tries = 0
         self._retry_timer: Any = None
-        self._lease_wanted_at = 0.0
 
         self._body = EMPTY if end_stream else RequestBody(proxy.limits.replay_buffer, is_complete=False)
         self._awaits_continue = False
-        self._base_path: bytes | None = None
-        self._max_body: int | None = None
-        self._copy: Copy | None = None
 
         # for the log
         self.began = time()
@@ -143,40 +135,30 @@ class Exchange(Timed):
         self.bytes_sent = 0
         self.queued_seconds: float | None = None
         self.head_seconds: float | None = None
-        self.total_seconds = 0.0
         self.retries = 0
         self.failure: Failure | None = None
         self._is_logged = False
 
     # The request, from the frontend
 
-    def forward(
-        self,
-        found: Found,
-        base_path: bytes | None,
-        backend: Backend,
-        to_backend: RequestHead,
-        copy: Copy | None,
-    ) -> None:
+    def forward(self, base_path: bytes | None, backend: Backend, to_backend: RequestHead, copy: Copy | None) -> None:
         """Send the request to `backend`, once there is a lease; and `copy`, once the request is complete.
 
-        `base_path` is what has taken the matched prefix's place.
+        The route has been found; `base_path` is what has taken the matched prefix's place.
         """
-        route = found.route
-        self.found = found
-        self._patience = route.patience
+        route = self.found
+        # Nothing asks for these before.
         self._base_path = base_path
         self._backend = backend
         self._to_backend = to_backend
-        self._max_body = route.max_body
+        self._copy = copy
+        self._max_body: int | None = route.max_body
         if route.max_body is not None and (self.request.content_length or 0) > route.max_body:
             self.fail(Failure(Reason.BODY_TOO_LARGE))
             return
-        if copy is not None:
-            self._copy = copy
-            if self._body.is_complete:
-                self._send_copy()
-        self.when = self._moved_at + self._patience.head
+        if copy is not None and self._body.is_complete:
+            self._send_copy()
+        self.when = self._moved_at + route.patience.head
         if self.request_state is SideState.BODY and (expectation := _expectation(self.request)):
             if expectation != b"100-continue":
                 # As the HTTP/1.1 engine answers it, with or without a body (RFC 9110, 10.1.1).
@@ -248,15 +230,12 @@ class Exchange(Timed):
     # A stream at the backend
 
     def _acquire(self, *, first: bool = False) -> None:
-        assert self._backend is not None
         self._lease_wanted_at = self._proxy.deadlines.now
         pool = self._pool = self._backend.choose(self._tried)
         pool.acquire(self, first=first)
 
     def on_lease(self, connection: BackendConnection) -> None:
         head = self._to_backend
-        assert head is not None
-        assert self.found is not None
         self._pool = None
         now = self._moved_at = self._proxy.deadlines.now
         self.queued_seconds = (self.queued_seconds or 0.0) + now - self._lease_wanted_at
@@ -264,9 +243,9 @@ class Exchange(Timed):
         self._tried.append(endpoint)
         self._tries += 1
         self.source_port = connection.local_port
-        self._mapping = None
+        self._mapping: ReverseMapping | None = None
         head.scheme = endpoint.scheme
-        if not self.found.route.preserve_host or not head.authority:
+        if not self.found.preserve_host or not head.authority:
             head.authority = endpoint.authority
         is_empty = self._body.is_empty
         self._back = connection.open_stream(head, is_empty, self)
@@ -299,7 +278,7 @@ class Exchange(Timed):
             self._tried.pop()
         facts = TryFacts(
             tries=self._tries,
-            limit=proxy.retries.tries if self.found is None else self.found.route.tries,
+            limit=self.found.tries,
             head_passed=self.response_state is not SideState.HEAD,
             body_replayable=self._body.is_whole,
             was_reused=was_reused,
@@ -341,8 +320,7 @@ class Exchange(Timed):
         if self._interims > INTERIM_HEADS:
             self.fail(Failure(Reason.BAD_RESPONSE, f"more than {INTERIM_HEADS} interim heads"))
             return
-        assert self.found is not None
-        hints = self.found.route.early_hints
+        hints = self.found.early_hints
         if head.status == 103 and hints == "off":
             return
         head = rewrite.interim(head, self._way_back)
@@ -351,11 +329,10 @@ class Exchange(Timed):
         self.stream.send_interim(head)
 
     def on_response(self, head: ResponseHead, end_stream: bool) -> None:
-        assert self.found is not None
-        proxy, route = self._proxy, self.found.route
+        proxy, route = self._proxy, self.found
         now = self._moved_at = proxy.deadlines.now
         self.head_seconds = now - self._started
-        self.when = now + self._patience.response_idle
+        self.when = now + route.patience.response_idle
         self.backend_status = head.status
         self._body.drop()
         if head.status >= 400 and head.status in route.error_override:
@@ -371,7 +348,7 @@ class Exchange(Timed):
         proxy = self._proxy
         self._leave_backend()
         head = proxy.rewriter.response(head, self._way_back, proxy.date)
-        ours, body = proxy.errors.of_override(self.request, self.request_id, self._error_pages, head)
+        ours, body = proxy.errors.of_override(self.request, self.request_id, self.found.error_pages, head)
         self._pass_answer(ours, body, head.status)
 
     def _push(self, fields: Fields) -> None:
@@ -397,7 +374,6 @@ class Exchange(Timed):
     def _way_back(self) -> ReverseMapping:
         """Return what maps the backend's URLs to the client's: made when the first field asks for it."""
         if self._mapping is None:
-            assert self.found is not None
             assert self._endpoint is not None
             client_scheme, client_authority = rewrite.client_origin(self.request, self.client)
             self._mapping = ReverseMapping(
@@ -407,7 +383,7 @@ class Exchange(Timed):
                 self.found.matched,
                 client_authority,
                 client_scheme,
-                self.found.route.cookies,
+                self.found.cookies,
             )
         return self._mapping
 
@@ -446,9 +422,14 @@ class Exchange(Timed):
         head = answer(status, body, self._proxy.date.now(), [*extra, (b"x-request-id", self.request_id)])
         self._pass_answer(head, body, status)
 
+    def answer_error(self, status: int) -> None:
+        """Answer without a backend, by an error and its page. The head may be passed only once."""
+        head, body = self._proxy.errors.of_status(self.request, self.request_id, self.found.error_pages, status)
+        self._pass_answer(head, body, status)
+
     def _pass_answer(self, head: ResponseHead, body: bytes, status: int) -> None:
         """Pass what the gate says itself. `status` is for the log: a gRPC client finds its own in a 200."""
-        rules = self.response_rules
+        rules = self.found.response_rules
         if rules is not None:
             head.fields = rules.apply(head.fields)
         has_body = bool(body) and status not in (204, 304) and self.request.method != b"HEAD"
@@ -462,21 +443,12 @@ class Exchange(Timed):
         self._leave_backend()
         if self.response_state is SideState.HEAD:
             errors = self._proxy.errors
-            head, body = errors.of_failure(self.request, self.request_id, self._error_pages, failure, extra or [])
+            head, body = errors.of_failure(self.request, self.request_id, self.found.error_pages, failure, extra or [])
             self._pass_answer(head, body, failure.rule.status)
         else:
             self._break_off(failure)
             self.stream.reset(failure)
             self._log()
-
-    @property
-    def response_rules(self) -> CompiledFieldRules | None:
-        """The operator's, of the route that was found."""
-        return None if self.found is None else self.found.route.response_rules
-
-    @property
-    def _error_pages(self) -> ErrorPages:
-        return self._proxy.router.error_pages if self.found is None else self.found.route.error_pages
 
     # Ends
 
@@ -522,7 +494,7 @@ class Exchange(Timed):
 
     @property
     def route(self) -> str | None:
-        return self.found.route.name if self.found is not None else None
+        return self.found.name or None
 
     # Time
 
@@ -533,7 +505,7 @@ class Exchange(Timed):
         if self._awaits_continue:
             self._awaits_continue = False
             self.stream.send_interim(ResponseHead(100))
-            self._watch(now + self._patience.response_head)
+            self._watch(now + self.found.patience.response_head)
             return
         limit, failure = self._due()
         due = self._moved_at + limit
@@ -545,12 +517,12 @@ class Exchange(Timed):
     def _watch(self, due: float) -> None:
         if self.response_state is SideState.HEAD:
             # Whose turn it is may change before the time is over, and another limit with it.
-            due = min(due, self._proxy.deadlines.now + self._patience.head)
+            due = min(due, self._proxy.deadlines.now + self.found.patience.head)
         self.when = due
 
     def _due(self) -> tuple[float, Failure]:
         """Return how long nothing may move now, in seconds, and what has failed if it did not."""
-        timeouts = self._patience
+        timeouts = self.found.patience
         if self.response_state is SideState.HEAD:
             if self._back is None:
                 # The pool's queue and the back-off have times of their own, far shorter than this.

@@ -25,7 +25,7 @@ _BY = b";by=_h2gate"
 
 def element(client: Client, authority: bytes) -> bytes:
     """Return what the gate says of a request."""
-    if not client.port:
+    if not client.has_address:
         node = b"unknown"
     elif b":" in client.log_address:
         # 6: brackets and colons are for quoted strings only.

@@ -58,7 +58,7 @@ class CookieMaps:
 
 
 class ReverseMapping:
-    """A response's way back. `matched` as in `router.Found`, `base_path` and `cookies` of its target and route.
+    """A response's way back. `base_path` of its target, `matched` and `cookies` of its route.
 
     Authorities may have a port. `client_authority` is empty if an HTTP/1.0 client sent none: then absolute URLs become
     path-only ones.

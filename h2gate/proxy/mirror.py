@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from h2gate.backend.connection import BackendConnection, BackendStream
+from h2gate.backend.connection import BackendConnection
 from h2gate.backend.pool import Pool
+from h2gate.backend.stream import BackendStream
 from h2gate.errors import ErrorCode, Failure
 from h2gate.net.deadlines import Timed
 from h2gate.protocol.events import Fields, RequestHead, ResponseHead
@@ -24,7 +25,8 @@ COPIES = 256
 
 
 class Copy(Timed):
-    """One copy. It waits, sends and receives for nobody, within the time that a response's head may take."""
+    """One copy. It waits, sends and receives for nobody, in all within the time that a response's head may take: an
+    answer without end, as an event stream is, must not hold its place for ever."""
 
     __slots__ = ("_backend", "_chunks", "_head", "_pool", "_proxy", "_stream", "_trailers")
 
@@ -39,11 +41,14 @@ class Copy(Timed):
         self._stream: BackendStream | None = None
 
     def send(self, body: RequestBody) -> None:
-        """Send the head with `body`, which is complete and whole."""
+        """Send the head with `body`, which is complete and whole, unless too many are under way."""
+        proxy = self._proxy
+        if proxy.copies >= COPIES:
+            return
         self._chunks, self._trailers = body.contents()
-        self._proxy.copies += 1
-        self._moved()
-        self._proxy.deadlines.run(self)
+        proxy.copies += 1
+        self.when = proxy.deadlines.now + proxy.timeouts.response_head
+        proxy.deadlines.run(self)
         self._pool = self._backend.choose(())
         self._pool.acquire(self)
 
@@ -67,12 +72,10 @@ class Copy(Timed):
         pass
 
     def on_response(self, head: ResponseHead, end_stream: bool) -> None:
-        self._moved()
         if end_stream:
             self._over()
 
     def on_response_data(self, data: bytes, end_stream: bool) -> None:
-        self._moved()
         if end_stream:
             self._over()
         elif self._stream is not None:
@@ -82,7 +85,7 @@ class Copy(Timed):
         self._over()
 
     def on_request_framed(self, size: int) -> None:
-        self._moved()
+        pass
 
     def on_backend_failure(self, failure: Failure) -> None:
         self._over()
@@ -93,9 +96,6 @@ class Copy(Timed):
         if self._pool is not None:
             self._pool.withdraw(self)
         self._over()
-
-    def _moved(self) -> None:
-        self.when = self._proxy.deadlines.now + self._proxy.patience.response_head
 
     def _over(self) -> None:
         self._pool = self._stream = None

@@ -1,6 +1,6 @@
 """Proxy-Status (RFC 9209): why the gate failed, in the words of its section 2.3, for clients that are to know.
 
-`details` says what the access log does, and no more: addresses of backends are in neither.
+`details` says what the access log does, but for names and addresses of the inner network: those are the operator's.
 """
 
 from __future__ import annotations
@@ -48,7 +48,14 @@ _NO_STRING = bytes(octet for octet in range(256) if not 0x20 <= octet <= 0x7E)
 
 def of_failure(failure: Failure) -> bytes:
     error = ERROR_TYPES.get(failure.reason) or _BY_ORIGIN[failure.rule.origin]
-    return b"h2gate; error=%b; details=%b" % (error, _quoted(failure.word))
+    word = failure.word
+    if failure.reason is Reason.TLS_VERIFY:
+        # `hostname mismatch, certificate is not valid for 'app.internal'`
+        word = word.partition(",")[0]
+    elif failure.reason is Reason.CONNECT_FAILED:
+        # `source_address 10.0.0.2: Cannot assign requested address`
+        word = failure.reason.value
+    return b"h2gate; error=%b; details=%b" % (error, _quoted(word))
 
 
 def of_override(status: int) -> bytes:

@@ -6,7 +6,7 @@ credited to the client once, however often it is sent.
 
 from __future__ import annotations
 
-from h2gate.backend.connection import BackendStream
+from h2gate.backend.stream import BackendStream
 from h2gate.protocol.events import Fields
 
 

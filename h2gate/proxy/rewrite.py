@@ -22,7 +22,7 @@ from h2gate.proxy import forwarded
 from h2gate.proxy.answers import SERVER, DateField
 from h2gate.proxy.field_rules import CompiledFieldRules
 from h2gate.proxy.mapping import ReverseMapping
-from h2gate.proxy.router import Found
+from h2gate.proxy.router import CompiledRoute
 
 WayBack = Callable[[], ReverseMapping]
 
@@ -38,11 +38,14 @@ HOP_BY_HOP = frozenset(
 )  # fmt: skip
 """Fields for one hop. `trailer` is not among them: trailers pass, and so does what announces them (RFC 9110, 6.6.2)."""
 
-_FORWARDED = frozenset(
+FORWARDED = frozenset(
     {
         b"forwarded", b"x-real-ip", b"x-forwarded-by", b"x-forwarded-client-cert", b"x-forwarded-for",
         b"x-forwarded-host", b"x-forwarded-method", b"x-forwarded-port", b"x-forwarded-prefix", b"x-forwarded-proto",
-        b"x-forwarded-scheme", b"x-forwarded-server", b"x-forwarded-ssl", b"x-forwarded-uri",
+        b"x-forwarded-protocol", b"x-forwarded-scheme", b"x-forwarded-server", b"x-forwarded-ssl", b"x-forwarded-uri",
+        # who the user is, as proxies that log in tell it
+        b"x-forwarded-access-token", b"x-forwarded-email", b"x-forwarded-groups", b"x-forwarded-preferred-username",
+        b"x-forwarded-user",
     }
 )  # fmt: skip
 """Who the client is, as the last proxy tells it: believed of a trusted one, else dropped."""
@@ -54,10 +57,10 @@ def _disguises(name: bytes) -> set[bytes]:
     return {b"".join(spelling) for spelling in itertools.product(*parts)} - {name}
 
 
-_DISGUISED = frozenset().union(*(_disguises(name) for name in (*_FORWARDED, b"x-request-id")))
+_DISGUISED = frozenset().union(*(_disguises(name) for name in (*FORWARDED, b"x-request-id")))
 
 _REQUEST = (
-    HOP_BY_HOP | _FORWARDED | _DISGUISED | {b"x-request-id", b"via", b"content-length", b"expect", b"max-forwards"}
+    HOP_BY_HOP | FORWARDED | _DISGUISED | {b"x-request-id", b"via", b"content-length", b"expect", b"max-forwards"}
 )
 """Request fields that do not just pass."""
 
@@ -93,11 +96,13 @@ class Rewriter:
         self._sends_x_forwarded = forwarding.x_forwarded
         self._sends_forwarded = forwarding.forwarded
         self._via = forwarding.via
-        self._believed = _FORWARDED if forwarding.x_forwarded else _NOT_X_FORWARDED
+        self._believed = FORWARDED if forwarding.x_forwarded else _NOT_X_FORWARDED
         # With the defaults most requests take the short way.
         self._is_usual = forwarding.x_forwarded and not forwarding.forwarded and forwarding.via == "on"
 
-    def request(self, head: RequestHead, found: Found, path: bytes, client: Client, request_id: bytes) -> RequestHead:
+    def request(
+        self, head: RequestHead, route: CompiledRoute, path: bytes, client: Client, request_id: bytes
+    ) -> RequestHead:
         """Return the head for the backend: no `scheme`, and without `preserve_host` no `authority`, until the lease.
 
         Most requests have no field that does not just pass: one look at the names, and what is put on (2 us).
@@ -116,10 +121,8 @@ class Rewriter:
             ]
         else:
             fields = self._request_fields(head, client, request_id)
-        # To count costs 0.2 us, and an HTTP/1.1 client sends one field at most (RFC 6265, 5.4).
-        if head.version == b"HTTP/2.0" and names.count(b"cookie") > 1:
+        if names.count(b"cookie") > 1:
             fields = _with_one_cookie(fields)
-        route = found.route
         if route.request_rules is not None:
             fields = route.request_rules.apply(fields)
         authority = head.authority if route.preserve_host else b""
@@ -272,7 +275,7 @@ def _standing(client: Client, x_forwarded: bool) -> Fields:
     fields: Fields = []
     if x_forwarded:
         # A client on a unix socket has no address and came to no port.
-        if client.port:
+        if client.has_address:
             fields.append((b"x-forwarded-for", client.log_address))
         fields.append((b"x-forwarded-proto", client.scheme))
         if client.local_port:
@@ -342,7 +345,7 @@ def trailers(fields: Fields) -> Fields:
     return [field for field in fields if field[0] not in _NOT_IN_TRAILERS]
 
 
-_NOT_IN_TRAILERS = HOP_BY_HOP | _FORWARDED | _DISGUISED | {b"x-request-id", b"via", b"alt-svc"}
+_NOT_IN_TRAILERS = HOP_BY_HOP | FORWARDED | _DISGUISED | {b"x-request-id", b"via", b"alt-svc"}
 
 
 def _mapped(fields: Fields, way_back: WayBack) -> tuple[Fields, bytes]:

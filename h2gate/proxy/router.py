@@ -101,12 +101,12 @@ class CompiledRewrite(NamedTuple):
 class CompiledRoute:
     """A route as the hot path wants it; what is off is None, or empty.
 
-    `name` is for the log. Where `choose` gives no target the gate answers itself, by `respond` or `redirect`.
-    `max_body` is in bytes.
+    `name` is for the log. `matched` is what each path that it takes begins with, its prefix or all of it; empty for a
+    `regex:` route. Where `choose` gives no target the gate answers itself, by `respond` or `redirect`; `target` is what
+    it gives where there are no lots to draw. `max_body` is in bytes.
     """
 
     __slots__ = (
-        "_target",
         "_weights",
         "conditions",
         "cookies",
@@ -117,6 +117,7 @@ class CompiledRoute:
         "host_matches",
         "index",
         "logs",
+        "matched",
         "max_body",
         "methods",
         "mirror",
@@ -131,6 +132,7 @@ class CompiledRoute:
         "response_rules",
         "rewrite",
         "segment",
+        "target",
         "tries",
         "websocket",
     )
@@ -170,6 +172,7 @@ class CompiledRoute:
             self.prefix = path.text.encode("ascii")
         else:
             self.path_matches = None if path.regex is None else path.regex.search
+        self.matched = self.prefix or self.exact or b""
         # `/app` as a prefix ends at a segment's end; `/app/` and `/` bring the end along.
         self.segment = self.prefix is not None and not self.prefix.endswith(b"/")
 
@@ -181,7 +184,7 @@ class CompiledRoute:
             (Target(target.name, target.base_path if prefix is None else prefix), weight)
             for target, weight in targets_of(config, route)
         ]
-        self._target: Target | None = targets[0][0] if len(targets) == 1 else None
+        self.target: Target | None = targets[0][0] if len(targets) == 1 else None
         self._weights: Weights | None = Weights(targets) if len(targets) > 1 else None
         self.rewrite = _compile_rewrite(rewrite)
         mirror = mirror_of(config, route)
@@ -192,7 +195,7 @@ class CompiledRoute:
 
     def choose(self) -> Target | None:
         """Return where a request goes, None if the gate answers it. Ask once for each: `weights` draw lots."""
-        return self._target if self._weights is None else self._weights.choose()
+        return self.target if self._weights is None else self._weights.choose()
 
     def __repr__(self) -> str:
         return f"<route {self.index} {self.name}>"
@@ -228,20 +231,6 @@ def _has_cookie_maps(route: Route) -> bool:
     return bool(route.cookie_domain or route.cookie_path)
 
 
-def standing_patience(timeouts: Timeouts) -> Patience:
-    """Return that of requests without a route of their own."""
-    body, head = timeouts.request_body, timeouts.response_head
-    return Patience(body, head, timeouts.response_idle, timeouts.tunnel_idle, min(body, head))
-
-
-class Found(NamedTuple):
-    """A route and how it matched: `matched + rest` is the path. `matched` is empty for a `regex:` route."""
-
-    route: CompiledRoute
-    matched: bytes
-    rest: bytes
-
-
 # What follows a prefix of whole segments: nothing, or the next segment.
 _SEGMENT_ENDS = (b"", b"/")
 
@@ -275,8 +264,7 @@ class _PathIndex:
         """Return the first route for the request, or `best` if that stands before it."""
         for size in self._lengths:
             routes = self._prefixes.get(path[:size])
-            # `/app` as a prefix ends at a segment's end; `/app/` and `/` bring the end along.
-            if routes is not None and (path[size - 1 : size] == b"/" or path[size : size + 1] in _SEGMENT_ENDS):
+            if routes is not None and (not routes[0].segment or path[size : size + 1] in _SEGMENT_ENDS):
                 best = _first_of(routes, method, fields, query, best)
         if self._exact and path in self._exact:
             best = _first_of(self._exact[path], method, fields, query, best)
@@ -309,12 +297,13 @@ def _first_of(
 class Router:
     """The routes of a config, in order."""
 
-    __slots__ = ("_any_host", "_hosts", "_wildcards", "error_pages", "routes")
+    __slots__ = ("_any_host", "_hosts", "_wildcards", "nowhere", "routes")
 
     def __init__(self, config: Config) -> None:
         self.routes = tuple(CompiledRoute(config, route, index) for index, route in enumerate(config.routes))
-        self.error_pages = ErrorPages(config.error_pages)
-        """For requests that no route takes."""
+        self.nowhere = CompiledRoute(config, Route(), -1)
+        """What holds for requests that no route takes, or none has taken yet. It has no name."""
+        self.nowhere.name = ""
         self._any_host = _PathIndex()
         self._hosts: dict[bytes, _PathIndex] = {}
         # `*.example.com` by `example.com`.
@@ -334,15 +323,12 @@ class Router:
         path: bytes,
         fields: _Fields = (),
         query: bytes = b"",
-    ) -> Found | None:
+    ) -> CompiledRoute | None:
         """Return the first route for the request, None if there is none. `query` as of `path.normalize`."""
         best = self._any_host.first(method, path, fields, query, None)
         if self._hosts or self._wildcards:
             best = self._first_by_host(method, authority, path, fields, query, best)
-        if best is None:
-            return None
-        size = len(path) if best.exact is not None else len(best.prefix or b"")
-        return Found(best, path[:size], path[size:])
+        return best
 
     def _first_by_host(
         self,
@@ -374,22 +360,21 @@ class Router:
         for route in self.routes:
             if (
                 route.methods is not None
-                and _match(route, host, path) is not None
+                and _matches(route, host, path)
                 and (route.conditions is None or route.conditions.hold(fields, query))
             ):
                 allowed |= route.methods
         return tuple(sorted(allowed))
 
 
-def map_path(found: Found, base_path: bytes | None, path: bytes, query: bytes) -> bytes:
+def map_path(route: CompiledRoute, base_path: bytes | None, path: bytes, query: bytes) -> bytes:
     """Return the path and query for the backend: `base_path` of a target. `query` as of `path.normalize`.
 
     Raises BadPath where `rewrite` makes no path of what the client sent.
     """
-    rewrite = found.route.rewrite
-    if rewrite is not None:
-        return _rewritten(rewrite, path) + query
-    return (path if base_path is None else base_path + found.rest) + query
+    if route.rewrite is not None:
+        return _rewritten(route.rewrite, path) + query
+    return (path if base_path is None else base_path + path[len(route.matched) :]) + query
 
 
 def _rewritten(rewrite: CompiledRewrite, path: bytes) -> bytes:
@@ -403,16 +388,16 @@ def _rewritten(rewrite: CompiledRewrite, path: bytes) -> bytes:
     return normalize(result)[0]
 
 
-def redirect_location(found: Found, query: bytes) -> bytes:
+def redirect_location(route: CompiledRoute, path: bytes, query: bytes) -> bytes:
     """Return the Location of a `redirect` route.
 
     What the client wrote never gets into the authority: neither by `{path}` right behind a host, nor by
     a result that begins with two slashes where the template begins with one.
     """
-    redirect = found.route.redirect
+    redirect = route.redirect
     if redirect is None:
-        raise ValueError(f"{found.route!r} is no redirect")
-    rest = found.rest
+        raise ValueError(f"{route!r} is no redirect")
+    rest = path[len(route.matched) :]
     if redirect.slash and rest[:1] != b"/":
         rest = b"/" + rest
     location = b"".join(
@@ -436,23 +421,15 @@ def _compile(redirect: Redirect) -> CompiledRedirect:
     return CompiledRedirect(redirect.status, pieces, _NO_PATH_YET.fullmatch(before) is not None)
 
 
-def _match(route: CompiledRoute, host: bytes, path: bytes) -> Found | None:
+def _matches(route: CompiledRoute, host: bytes, path: bytes) -> bool:
     """Test host and path."""
-    prefix = route.prefix
-    if prefix is not None:
-        if not path.startswith(prefix):
-            return None
-        size = len(prefix)
-        if route.segment and len(path) != size and path[size] != 0x2F:
-            return None
+    if route.prefix is not None:
+        size = len(route.prefix)
+        if not path.startswith(route.prefix) or (route.segment and path[size : size + 1] not in _SEGMENT_ENDS):
+            return False
     elif route.exact is not None:
         if path != route.exact:
-            return None
-        size = len(path)
-    else:
-        if route.path_matches is None or not route.path_matches(path):
-            return None
-        size = 0
-    if route.host_matches is not None and not route.host_matches(host):
-        return None
-    return Found(route, path[:size], path[size:])
+            return False
+    elif route.path_matches is None or not route.path_matches(path):
+        return False
+    return route.host_matches is None or bool(route.host_matches(host))

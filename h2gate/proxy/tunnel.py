@@ -14,8 +14,9 @@ import binascii
 from hashlib import sha1
 
 from h2gate.backend.connection import BackendConnection
+from h2gate.backend.endpoint import Endpoint
 from h2gate.errors import Failure, Reason
-from h2gate.protocol.events import RequestHead, ResponseHead
+from h2gate.protocol.events import Fields, RequestHead, ResponseHead
 from h2gate.proxy.exchange import Exchange
 from h2gate.proxy.exchange_state import SIDE, SideEvent, SideState
 from h2gate.proxy.router import CompiledRoute
@@ -69,7 +70,6 @@ class Tunnel(Exchange):
     # The backend
 
     def on_lease(self, connection: BackendConnection) -> None:
-        assert self._to_backend is not None
         if not self._to_backend.protocol:
             super().on_lease(connection)
         elif not connection.has_settings:
@@ -77,11 +77,20 @@ class Tunnel(Exchange):
             self._awaits_settings = True
             connection.when_settled(self._settled)
         elif not connection.takes_connect:
-            self._pool = None
-            self._endpoint = connection.pool.endpoint
-            self.fail(Failure(Reason.NO_EXTENDED_CONNECT))
+            self._not_taken(connection.pool.endpoint)
         else:
             super().on_lease(connection)
+
+    def _not_taken(self, endpoint: Endpoint) -> None:
+        """Ask the next endpoint, as nothing was sent to this one; it may be of an older make."""
+        self._endpoint = endpoint
+        self._tried.append(endpoint)
+        self._pool = self._backend.choose(self._tried)
+        if self._pool.endpoint in self._tried:
+            self._pool = None
+            self.fail(Failure(Reason.NO_EXTENDED_CONNECT))
+        else:
+            self._pool.acquire(self)
 
     def _settled(self, failure: Failure | None) -> None:
         if not self._awaits_settings:
@@ -94,18 +103,17 @@ class Tunnel(Exchange):
 
     def on_backend_failure(self, failure: Failure) -> None:
         if self._is_open and self.response_state is SideState.DONE:
-            # It had said all that it would, and wants no more of the client.
+            # It had said all that it would, and wants no more of the client. What it said still arrives.
             self._back = None
             self.request_state = SIDE.next(self.request_state, SideEvent.BREAK)
-            self.stream.reset(failure)
-            self._log()
+            self.stream.refuse_rest()
+            self._one_ended()
         else:
             super().on_backend_failure(failure)
 
     # The answer
 
     def on_response(self, head: ResponseHead, end_stream: bool) -> None:
-        assert self._to_backend is not None
         if self._to_backend.protocol and 200 <= head.status < 300:
             self._open(head, end_stream)
         else:
@@ -116,17 +124,26 @@ class Tunnel(Exchange):
         proxy = self._proxy
         now = self._moved_at = proxy.deadlines.now
         self.head_seconds = now - self._started
-        self.when = now + self._patience.tunnel_idle
         self.backend_status = head.status
         self._is_open = True
+        # What comes from here on is no body (RFC 9110, 9.3.6).
+        self._max_body = None
         self._body.drop()
-        head = proxy.rewriter.response(head, self._way_back, proxy.date, self.response_rules)
+        head = proxy.rewriter.response(head, self._way_back, proxy.date, self.found.response_rules)
         # RFC 9110, 9.3.6: a length in a 2xx to CONNECT means nothing.
         head.fields = [field for field in head.fields if field[0] not in (b"content-length", b"sec-websocket-accept")]
         if self._accept:
             head.status = 101
             head.fields.append((b"sec-websocket-accept", self._accept))
         self._pass_head(head, end_stream)
+        self.when = now + self._due()[0]
+
+    def answer(self, status: int, body: bytes, extra: Fields) -> None:
+        if self.request.method == b"CONNECT" and 200 <= status < 300:
+            # RFC 9110, 9.3.6: to the client it would be an open tunnel.
+            self.fail(Failure(Reason.PROTOCOL_NOT_SERVED, "the route has no backend"))
+        else:
+            super().answer(status, body, extra)
 
     def on_request_data(self, data: bytes, credit: int, end_stream: bool) -> None:
         super().on_request_data(data, credit, end_stream)
@@ -152,25 +169,33 @@ class Tunnel(Exchange):
 
     def _one_ended(self) -> None:
         if self.request_state is not SideState.BODY and self.response_state is SideState.DONE:
-            self._back = None
+            if self._body.is_all_framed:
+                self._back = None
             if self.bytes_sent == self._given:
                 self._log()
-        elif self._is_open:
+        if self._is_open:
             self.when = min(self.when, self._moved_at + HALF_CLOSED_SECONDS)
+
+    def on_request_framed(self, size: int) -> None:
+        super().on_request_framed(size)
+        if self._is_open and self.request_state is SideState.DONE:
+            self._one_ended()
 
     def _leave_backend(self) -> None:
         self._awaits_settings = False
         super()._leave_backend()
 
     def _log(self) -> None:
-        if self._is_open and self.response_state is SideState.DONE and self.request_state is SideState.BODY:
-            return  # the client has not ended its direction yet
+        if self._is_open and self.response_state is SideState.DONE and self._back is not None:
+            return  # the client's direction has not ended yet, or its last bytes wait for the backend's window
         super()._log()
 
     def _due(self) -> tuple[float, Failure]:
+        if self._back is not None and self.response_state is SideState.HEAD:
+            return self.found.patience.response_head, Failure(Reason.HEAD_TIMEOUT)
         if not self._is_open or self.bytes_sent < self._given:
             return super()._due()
-        limit = self._patience.tunnel_idle
+        limit = self.found.patience.tunnel_idle
         if self.request_state is not SideState.BODY or self.response_state is not SideState.BODY:
             limit = min(limit, HALF_CLOSED_SECONDS)
         return limit, Failure(Reason.TUNNEL_IDLE)

@@ -119,11 +119,9 @@ def _duration(argument: str) -> Value:
 
 
 def _time(argument: str) -> Value:
-    """Apache's %t: a format of strftime, or `sec`, `msec`...; `begin:` or `end:` says which moment."""
-    if not argument:
-        return lambda entry: apache_time(int(entry.began))
-    moment, colon, form = argument.partition(":")
-    if not colon or moment not in ("begin", "end"):
+    """Apache's %t: a format of strftime, or `sec`, `msec`...; `begin` or `end` in front says which moment."""
+    moment, _, form = argument.partition(":")
+    if moment not in ("begin", "end"):
         moment, form = "begin", argument
     at_end = moment == "end"
     write = _TIMES.get(form) or _strftime(form)
@@ -135,6 +133,7 @@ def _strftime(form: str) -> Callable[[float], bytes]:
 
 
 _TIMES: dict[str, Callable[[float], bytes]] = {
+    "": lambda seconds: apache_time(int(seconds)),
     "sec": lambda seconds: b"%d" % int(seconds),
     "msec": lambda seconds: b"%d" % int(seconds * 1000),
     "usec": lambda seconds: b"%d" % int(seconds * 1_000_000),

@@ -127,7 +127,7 @@ class Acceptor:
         self._is_exhausted = False
         sock.setblocking(False)
         client = self._client(sock, address)
-        if self._proxied is not None and client.port and not client.is_trusted:
+        if self._proxied is not None and client.has_address and not client.is_trusted:
             _log.info("client %s: closed: not in trusted_proxies, and PROXY headers are expected here", client.name)
             sock.close()
             return True

@@ -10,6 +10,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +45,8 @@ LOG_FLUSH_SECONDS = 0.2
 # way, has nothing to find. One cycle for each connection with TLS would be 100 MB before it looks.
 # With Python's own threshold of 700 it took 7 % of the worker's time.
 GC_THRESHOLD = 50_000
+# A tick that is later than this: the worker did not run.
+STANDSTILL_SECONDS = 0.5
 # A quick stop lets last frames out, and waits no longer.
 QUICK_SECONDS = 0.5
 
@@ -67,6 +70,7 @@ class Worker:
         engines = choose(handover.engine.name)
         hub = gevent.get_hub()
         hub.handle_error = _handle_error
+        sys.unraisablehook = _handle_unraisable
         self._loop: Any = hub.loop
         self._deadlines = Deadlines()
         self._reactor = Reactor(self._loop, self._deadlines)
@@ -97,6 +101,8 @@ class Worker:
         )
         self._acceptors = [Acceptor(self._front, listener, self._row) for listener in handover.listeners]
         self._watchers: list[Any] = []
+        self._ticked_at = self._deadlines.clock()
+        self._has_stood_still = False
 
     def run(self) -> None:
         self._watch()
@@ -133,14 +139,21 @@ class Worker:
         self._watchers.append(orphaned)
 
     def _every(self, seconds: float, action: Callable[[], None]) -> None:
-        timer = self._loop.timer(seconds, seconds)
+        # Behind what has come in the same turn of the loop: it may be what a deadline waits for.
+        timer = self._loop.timer(seconds, seconds, priority=self._loop.MINPRI)
         timer.start(action)
         self._watchers.append(timer)
 
     # Regular work
 
     def _tick(self) -> None:
-        self._deadlines.sweep()
+        # After a stop (SIGSTOP, a frozen machine) the loop may come here before it has looked at its sockets: what
+        # waits there came in time, for all we know. Once: a worker that is always late has deadlines too.
+        now, last = self._deadlines.clock(), self._ticked_at
+        self._ticked_at = now
+        self._has_stood_still = now - last > STANDSTILL_SECONDS and not self._has_stood_still
+        if not self._has_stood_still:
+            self._deadlines.sweep()
         if self._is_draining and not self._front.sessions:
             self._proxy.is_stopping = True
             for backend in self._backends.values():
@@ -219,6 +232,13 @@ def _handle_error(context: object, kind: Any, value: Any, traceback: Any) -> Non
     if kind is not None and issubclass(kind, gevent.get_hub().NOT_ERROR):
         return  # a name that the resolver's thread did not find: whoever asked is told
     _log.error("internal error", exc_info=(kind, value, traceback))
+
+
+def _handle_unraisable(unraisable: Any) -> None:
+    if isinstance(unraisable.exc_value, UnicodeDecodeError) and isinstance(unraisable.object, bytes):
+        return  # `ssl`, of a server name that is not ASCII: the handshake fails, and that is logged
+    error = unraisable.exc_value
+    _log.error("internal error", exc_info=(unraisable.exc_type, error, unraisable.exc_traceback))
 
 
 def _http1_engines(handover: Handover, engines: Engines) -> Callable[[bytes], Http1ServerEngine]:

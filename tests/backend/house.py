@@ -9,9 +9,10 @@ from typing import Any
 import gevent
 
 from h2gate.backend.backend import Backend
-from h2gate.backend.connection import BackendConnection, BackendStream
+from h2gate.backend.connection import BackendConnection
 from h2gate.backend.endpoint import Endpoint
 from h2gate.backend.pool import Pool
+from h2gate.backend.stream import BackendStream
 from h2gate.config.model import Backend as BackendConfig
 from h2gate.config.model import BackendTls
 from h2gate.config.model import Endpoint as EndpointConfig

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import resource
 import socket
 import ssl
@@ -15,13 +17,14 @@ import pytest
 
 from h2gate.backend import dial as dial_module
 from h2gate.backend.dial import DialFailed, dial
+from h2gate.backend.pool import Pool
 from h2gate.config.units import EndpointUrl
 from h2gate.errors import Again, Failure, Reason
 from h2gate.net.reactor import Reactor
 from h2gate.net.transport import Transport
 from tests.backend.fake_backend import FakeBackend
 from tests.backend.house import House
-from tests.net.support import Owner, run_until
+from tests.net.support import Owner, run_until, turn
 from tests.support.certificates import Authority, Site
 from tests.support.ports import refusing_port
 
@@ -94,6 +97,14 @@ def test_an_address_in_digits_is_not_looked_up(reactor: Reactor, monkeypatch: py
         for host in ("127.0.0.1", "[::1]"):
             fail(reactor, f"h2c://{host}:{port}")
     assert asked == []
+
+
+def test_a_name_is_looked_up_for_each_connection(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> None:
+    with refusing_port() as port:
+        asked = resolve_to(monkeypatch, ("127.0.0.1", port))
+        for _ in range(2):
+            fail(reactor, "h2c://moves.test:1")
+    assert asked == ["moves.test"] * 2
 
 
 def test_the_next_address_of_a_name_is_tried_when_one_refuses(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,6 +217,28 @@ def test_a_refused_connection(reactor: Reactor) -> None:
 def test_a_socket_file_that_is_not_there(reactor: Reactor, tmp_path: Path) -> None:
     failure = fail(reactor, f"h2c+unix:{tmp_path}/nobody.sock")
     assert failure == Failure(Reason.CONNECT_FAILED, "No such file or directory")
+
+
+def test_a_unix_socket_whose_backlog_is_full_is_waited_for(reactor: Reactor, tmp_path: Path) -> None:
+    path = str(tmp_path / "full")
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as stack:
+        listener.bind(path)
+        listener.listen(0)
+        code = 0
+        while not code:
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            code = client.connect_ex(path)
+        assert code == errno.EAGAIN
+        url = EndpointUrl.parse(f"h2c+unix:{path}")
+        with pytest.raises(DialFailed) as raised:
+            dial(reactor, url, None, None, 0.1)
+        assert raised.value.failure == Failure(Reason.CONNECT_TIMEOUT, "connecting")
+        greenlet = gevent.spawn(dial, reactor, url, None, None, 10.0)
+        turn(10)
+        assert not greenlet.ready()
+        listener.accept()[0].close()
+        greenlet.get().abort()
 
 
 def test_a_name_that_does_not_exist(reactor: Reactor) -> None:
@@ -423,3 +456,40 @@ def test_a_session_of_a_connection_that_failed_is_not_offered_again(
     tls = pool.connections[0].transport.tls
     assert tls is not None
     assert not tls.is_resumed
+
+
+def test_a_session_that_a_dial_failed_with_is_not_offered_again(
+    house: House, authority: Authority, localhost: Site
+) -> None:
+    fake = make_tls(house, authority, localhost, "h2")
+    pool = house.pool(fake.url, tls=authority.client_context("h2"))
+    assert resumes(pool) is False
+    fake.tls = authority.server_context(localhost, "http/1.1")
+    house.settled(house.request(pool))
+    fake.tls = authority.server_context(localhost, "h2")
+    assert pool._session is None
+    assert resumes(pool) is False
+
+
+def test_sessions_go_on_for_an_hour_and_then_the_certificate_is_looked_at_again(
+    house: House, authority: Authority, localhost: Site
+) -> None:
+    fake = make_tls(house, authority, localhost, "h2")
+    pool = house.pool(fake.url, tls=authority.client_context("h2"))
+    assert resumes(pool) is False
+    house.later(1800)
+    assert resumes(pool) is True
+    house.later(1801)
+    assert resumes(pool) is True, "the next one is of more than an hour ago"
+    assert resumes(pool) is False
+    assert resumes(pool) is True
+
+
+def resumes(pool: Pool) -> bool:
+    """Connect, retire the connection, and return whether it went on with a session."""
+    pool.preconnect()
+    run_until(lambda: pool.connections and pool.connections[0].has_settings)
+    tls = pool.connections[0].transport.tls
+    assert tls is not None
+    pool.connections[0].retire()
+    return tls.is_resumed

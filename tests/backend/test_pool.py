@@ -437,6 +437,22 @@ def test_an_endpoint_is_up_again_once_its_settings_have_come(house: House) -> No
     assert pool.endpoint.state is EndpointState.UP
 
 
+def test_a_probe_that_nobody_wants_any_more_leaves_the_endpoint_to_another(house: House) -> None:
+    fake = house.fake()
+    fake.is_deaf = True
+    pool = house.pool(fake.url, max_requests=1)
+    pool.endpoint.on_dial_failed(house.clock.now, Failure(Reason.CONNECT_REFUSED))
+    house.later(2)
+    assert pool.endpoint.is_usable(house.clock.now)
+    request = house.request(pool)
+    assert not pool.endpoint.is_usable(house.clock.now)
+    run_until(lambda: request.stream)
+    assert request.stream is not None
+    request.stream.reset(ErrorCode.CANCEL)
+    assert pool.endpoint.state is EndpointState.PROBING
+    assert pool.endpoint.is_usable(house.clock.now)
+
+
 def test_the_waiting_get_another_connection_when_a_proved_one_breaks(house: House) -> None:
     fake = house.fake()
     pool = house.pool(fake.url, max_connections=1, max_streams=1)

@@ -41,6 +41,13 @@ class Pieces(Request):
         self.stream = connection.open_stream(RequestHead(b"POST", b"http", b"test", b"/"), False, self)
 
 
+class Whole(Request):
+    """A POST without a body."""
+
+    def on_lease(self, connection: BackendConnection) -> None:
+        self.stream = connection.open_stream(RequestHead(b"POST", b"http", b"test", b"/"), True, self)
+
+
 class Tap:
     """Counts the frames of each type that reach a backend, and may keep them from it."""
 
@@ -194,7 +201,7 @@ def test_a_body_that_begins_when_the_connection_has_become_quiet_waits(house: Ho
     fake, pool, connection = quiet(house)
     tap = Tap(fake.only)
     request = house.request(pool, Pieces())
-    run_until(lambda: tap.types == [HEADERS, PING] and connection._ping is None)
+    run_until(lambda: tap.types == [HEADERS, PING] and connection._proof is None)
     house.later(QUIET)
     tap.types.clear()
     tap.answers = False
@@ -323,7 +330,7 @@ def test_what_ran_before_the_silence_goes_on(house: House) -> None:
     fake, pool, connection = quiet(house)
     old = house.request(pool)
     run_until(lambda: fake.requests == 2)
-    run_until(lambda: connection._ping is None)
+    run_until(lambda: connection._proof is None)
     fake.only.engine.send_head(3, ResponseHead(200), False)
     fake.only.flush()
     run_until(lambda: old.head is not None)
@@ -342,7 +349,8 @@ def test_what_ran_before_the_silence_goes_on(house: House) -> None:
     run_until(lambda: fake.only.is_over)
 
 
-def test_a_held_body_of_a_request_the_backend_has_begun_with_is_not_sent_again(house: House) -> None:
+def test_a_body_of_a_request_the_backend_has_begun_with_is_not_held_up(house: House) -> None:
+    """It could not be sent again; and a tunnel whose client is the first to speak is no request to give up."""
     fake, pool, _ = quiet(house)
     request = house.request(pool, Pieces())
     run_until(lambda: fake.requests == 2)
@@ -350,13 +358,62 @@ def test_a_held_body_of_a_request_the_backend_has_begun_with_is_not_sent_again(h
     fake.only.flush()
     run_until(lambda: request.interim)
     house.later(QUIET)
-    silent(fake)
+    tap = silent(fake)
     assert request.stream is not None
     request.stream.send_data(b"hello", True)
     house.flush_queue.run()
+    run_until(lambda: tap.types == [DATA])
     house.pass_time(1.2)
-    assert request.failure == DEAD
-    assert request.stream.is_touched
+    assert not request.is_over
+
+
+def test_a_request_that_went_out_whole_and_is_not_safe_to_repeat_stays(house: House) -> None:
+    """A backend that computes for two seconds answers no PING meanwhile, and then the request."""
+    fake, pool, connection = quiet(house)
+    tap = silent(fake)
+    post = house.request(pool, Whole())
+    get, held = house.request(pool), house.request(pool, Request(body=b"hello"))
+    house.pass_time(1.2)
+    assert (get.failure, held.failure) == (DEAD, Failure(Reason.PING_TIMEOUT))
+    assert not post.is_over
+    assert connection.state is ConnectionState.DRAINING
+    assert pool.endpoint.in_use == 1
+    tap.go_on()
+    run_until(lambda: 3 in fake.only.ended)
+    fake.only.respond(3, b"done")
+    house.settled(post)
+    assert post.data == b"done"
+    run_until(lambda: fake.only.is_over)
+
+
+def test_an_answer_that_comes_with_goaway_sends_what_stays_and_gives_back_the_rest(house: House) -> None:
+    fake, pool, connection = quiet(house)
+    tap = silent(fake)
+    stays, goes = (house.request(pool, Request(body=b"hello")) for _ in range(2))
+    run_until(lambda: tap.types.count(HEADERS) == 2)
+    fake.only.transport.write(
+        b"\x00\x00\x08\x06\x01\x00\x00\x00\x00h2gate\0\0" + b"\x00\x00\x08\x07\x00" + bytes(7) + b"\x03" + bytes(4)
+    )
+    run_until(lambda: goes.is_over)
+    assert goes.failure == Failure(Reason.GOAWAY_REFUSED)
+    run_until(lambda: DATA in tap.types)
+    tap.go_on()
+    run_until(lambda: 3 in fake.only.ended)
+    assert fake.only.bodies[3] == b"hello"
+    assert connection.state is ConnectionState.DRAINING
+    assert not stays.is_over
+
+
+def test_requests_that_are_cancelled_leave_nothing_of_theirs_with_the_proof(house: House) -> None:
+    fake, pool, connection = quiet(house)
+    silent(fake)
+    for _ in range(50):
+        request = house.request(pool, Request(body=b"hello"))
+        assert request.stream is not None
+        request.stream.reset(ErrorCode.CANCEL)
+    assert connection._proof is not None
+    assert not connection._proof._streams
+    assert not connection._proof.end()
 
 
 # At an interval
@@ -377,12 +434,12 @@ def test_an_idle_connection_is_asked_at_the_interval_and_stays_while_it_answers(
     for count in range(1, 4):
         pool.tidy(house.clock.now)
         house.flush_queue.run()
-        run_until(lambda: connection._ping is None)
+        run_until(lambda: connection._proof is None)
         assert tap.types == [PING] * count
         house.later(QUIET - 1)
         pool.tidy(house.clock.now)
         house.flush_queue.run()
-        assert connection._ping is None
+        assert connection._proof is None
         house.later(1)
     assert pool.connections == [connection]
 
@@ -401,10 +458,10 @@ def test_a_connection_with_streams_is_not_asked_at_the_interval(house: House) ->
     fake, pool, connection = quiet(house, ping_interval=QUIET)
     house.request(pool)
     run_until(lambda: fake.requests == 2)
-    run_until(lambda: connection._ping is None)
+    run_until(lambda: connection._proof is None)
     house.later(QUIET)
     pool.tidy(house.clock.now)
-    assert connection._ping is None
+    assert connection._proof is None
 
 
 def test_a_ping_under_way_holds_the_bodies_that_come_meanwhile(house: House) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from h2gate.backend.connection import BackendConnection
 from h2gate.errors import ErrorCode, Failure, Reason
+from h2gate.net.transport import HIGH_WATER_BYTES
 from h2gate.protocol.contract import Http2Settings
 from h2gate.protocol.events import RequestHead, ResponseHead
 from tests.backend.fake_backend import FakeBackend
@@ -198,6 +199,27 @@ def test_a_tunnel_counts_until_the_last_of_ours_is_framed(house: House) -> None:
     assert tunnel.framed == 100_000
     run_until(lambda: not connection.streams)
     assert not fake.only.resets
+
+
+def test_a_connection_that_drains_does_not_leave_before_an_end_that_waits_for_room(house: House) -> None:
+    """An end of its own is no queued byte."""
+    fake, connection, tunnel = opened(house)
+    connection.retire()
+    answer(fake, b"", True)
+    run_until(lambda: tunnel.is_done)
+    sock = connection.transport._socket
+    fake.only.transport._read_watcher.stop()
+    # As if the backend took nothing: the transport is full.
+    connection.transport.pending, room = HIGH_WATER_BYTES, connection.transport.pending
+    send(house, tunnel, b"", True)
+    assert sock.fileno() != -1
+    assert 1 in connection.streams
+    connection.transport.pending = room
+    connection.mark()
+    house.flush_queue.run()
+    fake.only.transport._read_watcher.start(fake.only.transport._readable)
+    run_until(lambda: 1 in fake.only.ended)
+    run_until(lambda: fake.only.is_over)
 
 
 @pytest.mark.parametrize("answered", [True, False])

@@ -25,8 +25,8 @@ from tests.support.scripted_backend import Connection, ScriptedBackend
 from tests.support.waiting import wait_until
 
 # Of both proxies. Apache's ProxyTimeout takes whole seconds only.
-BACKEND_SECONDS = 2
-CLIENT_SECONDS = 4
+BACKEND_SECONDS = 1
+CLIENT_SECONDS = 2
 
 Seen = list[Any]
 Script = Callable[[Connection, Seen], None]

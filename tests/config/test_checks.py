@@ -255,6 +255,21 @@ def test_what_is_done_on_the_way_to_a_backend_needs_one(key, value):
     assert said(routes=[{"respond": {"status": 404}, "response_headers": {"set": {"x-a": "b"}}}]) == []
 
 
+def test_error_pages_are_for_routes_that_can_answer_with_an_error():
+    pages = {"error_pages": ({"status": (404,)},)}
+    empty = "routes[0].error_pages[0]: has no body: write html, json or text"
+    useless = "routes[0].error_pages: has no effect: this route answers with no error but its own text"
+    for way in ({"redirect": {"to": "/x"}}, {"respond": {"status": 200}}, {"respond": {"status": 404, "body": "x"}}):
+        assert said(routes=[{**way, **pages}]) == [useless, empty]
+    assert said(routes=[{"respond": {"status": 404}, **pages}]) == [empty]
+
+
+def test_a_redirect_has_no_groups():
+    assert said(routes=[{"redirect": {"to": "/new/$1"}}]) == [
+        "routes[0].redirect.to: $1 stands for nothing: {path} is what follows the matched prefix"
+    ]
+
+
 @pytest.mark.parametrize(
     ("weights", "found"),
     [
@@ -389,6 +404,15 @@ def test_an_error_page_is_for_something(tmp_path, pages, found):
 def test_a_location_is_as_on_the_wire(to):
     assert said(routes=[{"redirect": {"to": to}}]) == [
         "routes[0].redirect.to: write a location as it is on the wire: ASCII, without spaces"
+    ]
+
+
+@pytest.mark.parametrize(
+    "to", ["https://{path}", "HTTP:{path}", "https:/{path}", "//{path}", "/\\{query}", "https://", "https:///{path}"]
+)
+def test_a_location_does_not_take_its_host_from_the_path(to):
+    assert said(routes=[{"redirect": {"to": to}}]) == [
+        "routes[0].redirect.to: has no host: the first word of the path would be taken for it"
     ]
 
 

@@ -118,6 +118,7 @@ def test_half_a_character_is_refused_wherever_it_comes_from(parse):
     said = ["1:4 a half of a surrogate pair is no character"]
     assert parse('a: "\\ud800"\n') == ({"a": ""}, said)
     assert parse("a: ${A}\n", A="\udc80") == ({"a": ""}, said)
+    assert parse('a: {"\\ud800": b}\n') == ({"a": {}}, ["1:5 a half of a surrogate pair is no character"])
 
 
 def test_entries_can_be_left_out(files):

@@ -80,7 +80,8 @@ def test_rules_that_are_no_list_or_mapping_are_told(problems):
         routes: [{backend: h2c://a, request_headers: {set: X-A, remove: X-B, add: {X-C: 1}}}]
     """
     assert problems(text) == [
-        "h2gate.yaml:2:52: routes[0].request_headers.set: write keys and values, not `X-A`",
+        "h2gate.yaml:2:52: routes[0].request_headers.set: write keys and values, not `X-A`, as in "
+        "`set: {X-Frame-Options: DENY}`",
         "h2gate.yaml:2:65: routes[0].request_headers.remove: write a list, not `X-B`: [X-B]",
         'h2gate.yaml:2:81: routes[0].request_headers.add.X-C: write text, not `1`: in quotes, "1"',
     ]
@@ -144,6 +145,7 @@ def test_a_replacement_is_part_of_a_path_and_groups(to):
     [
         ("/a\\n", "a backslash may only stand before a group"),
         ("/a\\0", "a backslash may only stand before a group"),
+        ("/a/$1", r"a group is written \1: write that, or %24 for the dollar itself"),
         ("/a?b=\\1", "write the path alone"),
         ("/a b", "cannot stand in a path"),
         ("//a", "no path has //"),

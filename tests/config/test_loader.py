@@ -201,14 +201,56 @@ def test_a_list_whose_items_are_wrong_is_not_called_empty(problems):
         ("workers: 5000", "workers: write 1024 at most, not `5000`"),
         ("workers: [2]", "workers: write `auto` or a whole number, not a list"),
         ("workers: {a: 1}", "workers: write `auto` or a whole number, not keys and values"),
-        ("limits:", "limits: write keys and values, not nothing"),
-        ("backends: [a]", "backends: write keys and values, not a list"),
+        (
+            "limits:",
+            "limits: write keys and values, not nothing, as in `limits: {header_list: 16KiB, max_body: 100MiB}`",
+        ),
+        ("retries: 3", "retries: write keys and values, not `3`, as in `retries: {tries: 1, budget: 10%}`"),
         ("user: true", 'user: write text, not `true`: in quotes, "true"'),
         ("pidfile: 3", "pidfile: write the path of a file"),
     ],
 )
 def test_a_wrong_value_is_told_what_to_write(problems, line, said):
     assert [problem.partition(": ")[2] for problem in problems(GOOD + line + "\n")] == [said]
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (
+            "error_override: on",
+            "2:60: routes[0].error_override: write true or false or a list, not `on`, as in "
+            "`error_override: [502, 503]`",
+        ),
+        ("error_override: 404", "2:60: routes[0].error_override: write true or false or a list, not `404`: [404]"),
+        ("error_override: [502, 5xx]", "2:66: routes[0].error_override[1]: write a whole number, not `5xx`"),
+        ("error_override: [200]", "2:61: routes[0].error_override[0]: write 400 or more, not `200`"),
+        ("match: {host: [a, b]}", "2:52: routes[0].match.host: write text, not a list"),
+        ("match: {path: {exact: /x}}", "2:52: routes[0].match.path: write text, not keys and values"),
+        (
+            "weights: [a, b]",
+            "2:44: routes[0].weights: write keys and values, not a list, as in `weights: {app: 95, canary: 5}`",
+        ),
+        (
+            "rewrite: /x/",
+            "2:53: routes[0].rewrite: write keys and values, not `/x/`, as in `rewrite: {prefix: /api/v1/}`",
+        ),
+        ("max_body: 0", "2:54: routes[0].max_body: write 1 or more, not `0`"),
+        ("mirror: {}", "2:44: routes[0].mirror.backend: this key is missing"),
+        (
+            "response_headers: {unset: [Server]}",
+            "2:63: routes[0].response_headers.unset: unknown key; did you mean `remove`?",
+        ),
+    ],
+)
+def test_a_wrong_value_of_a_route_is_told_at_its_place(problems, keys, said):
+    found = problems(f'listeners: [{{address: "*:80"}}]\nroutes: [{{backend: "h2c://127.0.0.1:9000", {keys}}}]\n')
+    assert f"h2gate.yaml:{said}" in found
+
+
+def test_a_backend_that_is_called_like_a_key_is_not_told_that_keys_example(problems):
+    text = 'listeners: [{address: "*:80"}]\nroutes: [{backend: pool}]\nbackends: {pool: h2c://a}\n'
+    assert problems(text) == ["h2gate.yaml:3:18: backends.pool: write keys and values, not `h2c://a`"]
 
 
 @pytest.mark.parametrize(("word", "shown"), [("on", "on"), ("yes", "yes"), ("1", "1"), ("'true'", "true")])
@@ -256,11 +298,12 @@ def test_checks_go_on_where_other_parts_are_broken(problems):
         timeouts: 3
         """) == [
         "h2gate.yaml:1:42: listeners[1].address: listeners[0] (0.0.0.0:80) has this address already",
-        "h2gate.yaml:3:20: backends.app.endpoints: write a list, not `3`: [3]",
+        "h2gate.yaml:3:20: backends.app.endpoints: write a list, not `3`, as in "
+        "`endpoints: [h2c://10.0.0.2:9000, {url: h2c://10.0.0.3:9000, weight: 2}]`",
         "h2gate.yaml:4:3: backends.old: no route leads here: add one, or remove it",
         "h2gate.yaml:7:34: routes[1].backend: there is no backend `apps`; did you mean `app`?",
         f"h2gate.yaml:7:40: routes[1].extra: unknown key; the keys here are {', '.join(Route.model_fields)}",
-        "h2gate.yaml:8:11: timeouts: write keys and values, not `3`",
+        "h2gate.yaml:8:11: timeouts: write keys and values, not `3`, as in `timeouts: {response_head: 30s, drain: 1m}`",
     ]
 
 
@@ -277,10 +320,12 @@ def test_a_file_that_cannot_be_read_leaves_its_names_unquestioned(files):
 
 def test_a_broken_list_of_routes_or_backends_leaves_the_rest_unquestioned(problems):
     assert problems("listeners: [{address: '*:80'}]\nroutes: 3\nbackends: {b: {endpoints: [h2c://b]}}\n") == [
-        "h2gate.yaml:2:9: routes: write a list, not `3`: [3]"
+        "h2gate.yaml:2:9: routes: write a list, not `3`, as in "
+        "`routes: [{match: {path: /app/}, backend: h2c://10.0.0.2:9000}]`"
     ]
     assert problems("listeners: [{address: '*:80'}]\nroutes: [{backend: b}]\nbackends: b\n") == [
-        "h2gate.yaml:3:11: backends: write keys and values, not `b`"
+        "h2gate.yaml:3:11: backends: write keys and values, not `b`, as in "
+        "`backends: {app: {endpoints: [h2c://10.0.0.2:9000, h2c://10.0.0.3:9000]}}`"
     ]
 
 

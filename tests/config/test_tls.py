@@ -307,11 +307,12 @@ def test_a_file_that_went_away_since_is_named_too(authority, tmp_path):
     assert refusal(backend_context, backend) == f"tls.ca: {said}"
 
 
-def test_extensions_that_cannot_be_read_are_refused(authority, tmp_path):
+@pytest.mark.parametrize("names", [b"\x30\x7f", b"\x30\x04\xa3\x02\x30\x00"], ids=["no_end", "x400_address"])
+def test_extensions_that_cannot_be_read_are_refused(tmp_path, names):
     signer = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "x")])
     now = datetime.datetime.now(datetime.UTC)
-    broken = x509.UnrecognizedExtension(x509.ExtensionOID.SUBJECT_ALTERNATIVE_NAME, b"\x30\x7f")
+    broken = x509.UnrecognizedExtension(x509.ExtensionOID.SUBJECT_ALTERNATIVE_NAME, names)
     certificate = (
         x509.CertificateBuilder(subject, subject, signer.public_key(), x509.random_serial_number())
         .not_valid_before(now)

@@ -114,11 +114,11 @@ class House:
     def _tick(self) -> None:
         self.reactor.deadlines.sweep()
 
-    def connect(self) -> Any:
+    def connect(self, address: str = "192.0.2.7", port: int = 4711) -> Any:
         """Return the client's end of a new connection, a gevent socket with a timeout."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        serve(self.front, ours, Client("192.0.2.7", 4711, 80, b"http", is_trusted=False), None)
+        serve(self.front, ours, Client(address, port, 80, b"http", is_trusted=False), None)
         client = gevent_socket.socket(fileno=theirs.detach())
         client.settimeout(WAIT_SECONDS)
         self._clients.append(client)

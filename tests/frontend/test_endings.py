@@ -73,3 +73,18 @@ def test_a_connection_that_is_over_leaves_nothing_to_the_collector(
     house.wait_for(lambda: not house.reactor.open_transports, "all closed")
     assert not house.front.sessions
     assert left_to_the_collector() == []
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_a_client_that_leaves_before_an_answers_last_byte_leaves_nothing_to_the_collector(
+    house: House, engines: Engines
+) -> None:
+    house.front.make_http2 = lambda: engines.http2_server(Http2Settings())
+    client = house.connect()
+    client.sendall(HTTP2)
+    house.request().answer(200, b"y" * 100_000)
+    house.wait_for(lambda: house.handler.sinks[0].framed == 65_535, "a full window")
+    house.handler.sinks.clear()
+    client.close()
+    house.wait_for(lambda: not house.reactor.open_transports, "all closed")
+    assert left_to_the_collector() == []

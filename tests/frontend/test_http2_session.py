@@ -410,6 +410,19 @@ def session_of(house: House) -> Http2Session:
     return session
 
 
+def test_a_push_has_no_interim_heads(house: House) -> None:
+    # h2 would end the connection.
+    peer = Peer(house)
+    peer.get()
+    page = house.request()
+    page.stream.push(STYLE)
+    style = house.request(1)
+    style.stream.send_interim(ResponseHead(103, [(b"link", b"</a>")]))
+    style.answer(200, b"style")
+    house.flush()
+    assert peer.expect(ResponseReceived).stream_id == 2
+
+
 def test_nothing_is_pushed_twice_on_a_connection(house: House) -> None:
     peer = Peer(house)
     for before, script in ((0, b"/one"), (3, b"/two")):
@@ -570,6 +583,22 @@ def test_a_refused_tunnel_is_over_with_its_answer(house: House) -> None:
     peer, _, sink = tunnel(house)
     sink.answer(501, b"no")
     house.flush()
+    peer.expect(StreamEnded)
+    assert peer.expect(StreamReset).error_code == ErrorCodes.NO_ERROR
+    assert not session_of(house).streams
+
+
+def test_a_tunnel_whose_backend_wants_no_more_ends_without_an_error_behind_the_last_byte(house: House) -> None:
+    peer, stream_id, sink = tunnel(house)
+    sink.answer(200, b"y" * 100_000)
+    sink.stream.refuse_rest()
+    house.flush()
+    received = 0
+    while received < 100_000:
+        event = peer.expect(DataReceived)
+        received += len(event.data)
+        peer.h2.acknowledge_received_data(event.flow_controlled_length, stream_id)
+        peer.send()
     peer.expect(StreamEnded)
     assert peer.expect(StreamReset).error_code == ErrorCodes.NO_ERROR
     assert not session_of(house).streams

@@ -130,22 +130,31 @@ BAD: dict[Script, tuple[int, set[str]]] = {
 }
 
 
-@pytest.mark.parametrize("script", BAD, ids=lambda script: script.__name__)
-def test_a_backend_that_breaks_the_protocol_is_502_and_disturbs_nobody(tmp_path: Path, script: Script) -> None:
-    status, reasons = BAD[script]
-    with NodeBackend(tmp_path) as node, ScriptedBackend(script) as backend:
+@pytest.fixture(scope="module")
+def surrounded(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+    """A gate with a sound backend, and each of the bad ones by its name."""
+    directory = tmp_path_factory.mktemp("bad_backends")
+    with NodeBackend(directory) as node, ExitStack() as stack:
         routes = [
-            {"match": {"path": "/bad/"}, "backend": backend.url},
-            {"match": {"path": "/"}, "backend": node.url},
+            {"match": {"path": f"/{script.__name__}/"}, "backend": stack.enter_context(ScriptedBackend(script)).url}
+            for script in BAD
         ]
-        with Gate(tmp_path, routes=routes) as gate, gate.http2() as client, gate.http1() as other:
-            running = client.open("GET", "/delay/100")
-            assert client.request("POST", "/bad/", body=b"x").status == status
-            assert other.request("POST", "/bad/", body=b"x").status in (status, 503)
-            assert client.response(running).body == b"late\n"
-            line = gate.wait_for_line("the request", lambda line: line["target"] == "/bad/")
-            assert line["status"] == status
-            assert line["reason"] in reasons
+        with Gate(directory, routes=[*routes, {"backend": node.url}]) as gate:
+            yield gate
+
+
+@pytest.mark.parametrize("script", BAD, ids=lambda script: script.__name__)
+def test_a_backend_that_breaks_the_protocol_is_502_and_disturbs_nobody(surrounded: Gate, script: Script) -> None:
+    status, reasons = BAD[script]
+    path = f"/{script.__name__}/"
+    with surrounded.http2() as client, surrounded.http1() as other:
+        running = client.open("GET", "/delay/100")
+        assert client.request("POST", path, body=b"x").status == status
+        assert other.request("POST", path, body=b"x").status in (status, 503)
+        assert client.response(running).body == b"late\n"
+    line = surrounded.wait_for_line("the request", lambda line: line["target"] == path)
+    assert line["status"] == status
+    assert line["reason"] in reasons
 
 
 @pytest.mark.parametrize("greets", [False, True], ids=["not_a_byte", "no_settings"])

@@ -53,6 +53,7 @@ def gate(directory: Path, node: NodeBackend) -> Iterator[Gate]:
         {"match": {"path": "/all/"}, "backend": f"{node.url}/", "error_override": True},
         {"match": {"path": "/some/"}, "backend": f"{node.url}/", "error_override": [404, 503]},
         {"match": {"path": "/get/", "methods": ["GET"]}, "backend": f"{node.url}/"},
+        {"match": {"path": "/closed/"}, "respond": {"status": 503}},
     ]
     sections = {
         "error_pages": [{"status": [502, 503], "html": "down.html", "json": "down.json"}],
@@ -106,6 +107,11 @@ def test_the_operators_page_is_filled_in(client: Client) -> None:
     body = ask(client, "/dead/x", fields=[*fields, ("accept", "application/json")]).json()
     assert body == {"sorry": 502, "id": "<i>"}
     assert ask(client, "/dead/x", fields=[("accept", "text/plain")]).body == b"502 Bad Gateway\n"
+
+
+def test_an_error_that_the_operator_answers_with_has_its_page(client: Client) -> None:
+    response = ask(client, "/closed/x", fields=[BROWSER, ("x-request-id", "closed-1")])
+    assert (response.status, response.body) == (503, b"<h1>Sorry: 503</h1><p>closed-1</p>\n")
 
 
 def test_a_routes_own_page_comes_first(client: Client) -> None:

@@ -114,7 +114,9 @@ def test_a_client_that_offers_only_other_protocols_is_refused(
             context.wrap_socket(sock, server_hostname="localhost")
         # Python has no name for it: OpenSSL's words, or its number.
         assert "no application protocol" in str(caught.value) or "1120" in str(caught.value)
-        assert gate.wait_for_error(name).endswith("TLS: none of the protocols that it offers by ALPN is served")
+        assert gate.wait_for_error(name).endswith(
+            "TLS: none of the protocols that it offers by ALPN is served, or its server name is not ASCII"
+        )
     # One that also offers what is served gets that.
     with connect(gate.tls_port, authority.client_context(*offered, "http/1.1")) as secured:
         assert isinstance(secured, ssl.SSLSocket)
@@ -162,6 +164,19 @@ def shake(client: ssl.SSLObject, sock: socket.socket, incoming: ssl.MemoryBIO, o
         else:
             sock.sendall(outgoing.read())
             return
+
+
+def test_a_server_name_that_is_not_ascii_is_refused_and_one_line_in_the_log(gate: Gate, authority: Authority) -> None:
+    """`ssl` would write a traceback for each."""
+    outgoing = ssl.MemoryBIO()
+    client = authority.client_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="xxxx.test")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    with connect(gate.tls_port) as sock:
+        sock.sendall(outgoing.read().replace(b"xxxx", b"\xff\xfe\xc3\xbc"))
+        assert sock.recv(100)[:1] == b"\x15"
+        gate.wait_for_error(f"client 127.0.0.1:{sock.getsockname()[1]}: no TLS: ")
+    gate.assert_no_internal_error()
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1], ids=lambda version: version.name)

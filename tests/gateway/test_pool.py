@@ -6,6 +6,8 @@ test_goaway, test_bad_backends (`connect_timeout`), test_routing (unix sockets).
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -137,23 +139,23 @@ def test_a_request_that_no_connection_takes_is_504_with_its_reason(tmp_path: Pat
             assert client.request("POST", "/third", body=b"x").status == 200
 
 
-@pytest.mark.parametrize(("method", "status", "reason"), [("GET", 200, None), ("POST", 502, "backend_closed")])
-def test_a_request_without_a_body_on_a_dead_connection_is_as_on_one_that_closed(
-    tmp_path: Path, method: str, status: int, reason: str | None
+@pytest.mark.parametrize(
+    ("method", "status", "reason", "retries"), [("GET", 200, None, 1), ("POST", 504, "head_timeout", 0)]
+)
+def test_a_request_without_a_body_leaves_a_silent_connection_only_if_it_is_safe_to_repeat(
+    tmp_path: Path, method: str, status: int, reason: str | None, retries: int
 ) -> None:
+    """The backend may be at work on it all the while."""
     silence = Silence()
-    with (
-        ScriptedBackend(silence) as backend,
-        Gate(tmp_path, "app", sections=pooled(backend.url, **QUIET)) as gate,
-        gate.http2() as client,
-    ):
-        assert client.request("GET", "/first").status == 200
-        be_quiet()
-        assert client.request(method, "/second").status == status
-        line = gate.wait_for_line("the second request", lambda line: line["target"] == "/second")
-        assert line["reason"] == reason
-        assert line["detail"] == (reason and "no answer to PING")
-        assert line["total_seconds"] < 2
+    sections = pooled("", **QUIET) | {"timeouts": {"response_head": "2s"}}
+    with ScriptedBackend(silence) as backend:
+        sections["backends"]["app"]["endpoints"] = [backend.url]
+        with Gate(tmp_path, "app", sections=sections) as gate, gate.http2() as client:
+            assert client.request("GET", "/first").status == 200
+            be_quiet()
+            assert client.request(method, "/second").status == status
+            line = gate.wait_for_line("the second request", lambda line: line["target"] == "/second")
+            assert (line["reason"], line["retries"]) == (reason, retries)
     assert silence.heard[0].flags >= {"END_STREAM"}
 
 
@@ -203,6 +205,45 @@ def test_a_real_server_behind_a_quiet_connection_gets_every_body_whole(tmp_path:
             assert client.request("POST", "/echo", body=body).body == body
             be_quiet()
         assert node.stats()["sessions"] == 1
+
+
+def test_a_worker_that_was_stopped_takes_no_connection_for_dead_that_has_answered_meanwhile(tmp_path: Path) -> None:
+    asked, may_answer, has_answered = threading.Event(), threading.Event(), threading.Event()
+
+    def script(connection: Connection) -> None:
+        connection.begin()
+        connection.respond(connection.next_request()[0])
+        next_frame = frames(connection)
+        while not isinstance(frame := next_frame(), PingFrame):
+            pass
+        asked.set()
+        assert may_answer.wait(10)
+        connection.send(PingFrame(0, opaque_data=frame.opaque_data, flags=["ACK"]))
+        has_answered.set()
+        while not isinstance(frame := next_frame(), DataFrame):
+            pass
+        connection.respond(frame.stream_id)
+        connection.wait_for_end()
+
+    with (
+        ScriptedBackend(script) as backend,
+        Gate(tmp_path, "app", sections=pooled(backend.url, ping_after="20ms", ping_timeout="700ms")) as gate,
+        gate.http1() as client,
+    ):
+        assert client.request("GET", "/first").status == 200
+        be_quiet()
+        (worker,) = gate.workers()
+        client.send(b"POST /second HTTP/1.1\r\nHost: app\r\nContent-Length: 1\r\n\r\nx")
+        assert asked.wait(10)
+        os.kill(worker, signal.SIGSTOP)
+        may_answer.set()
+        assert has_answered.wait(10)
+        began = time.monotonic()
+        wait_until("the time for the answer is over", lambda: time.monotonic() - began > 1)
+        os.kill(worker, signal.SIGCONT)
+        assert client.read_response("POST").status == 200
+        assert gate.wait_for_line("the second request", lambda line: line["target"] == "/second")["retries"] == 0
+        assert backend.connections == 1
 
 
 def test_an_idle_connection_is_asked_at_the_interval_and_dropped_if_it_is_dead(tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ V2 = (
 )
 LOCAL = SIGNATURE + b"\x20\x00\x00\x00"
 UNKNOWN = b"PROXY UNKNOWN\r\n"
+UNSPEC = SIGNATURE + b"\x21\x00\x00\x00"
+UNIX = SIGNATURE + b"\x21\x31\x00\xd8" + bytes(216)
 
 
 @pytest.fixture(scope="module")
@@ -78,12 +80,25 @@ def test_ipv6_clients_are_told_too(gate: Gate) -> None:
         assert forwarded(client)["for"] == "2001:db8::7"
 
 
-@pytest.mark.parametrize("header", [LOCAL, UNKNOWN], ids=["local", "unknown"])
-def test_a_proxy_that_speaks_for_itself_is_the_client(gate: Gate, header: bytes) -> None:
-    with gate.http1(before=header) as client:
+def test_a_proxy_that_speaks_for_itself_is_the_client(gate: Gate) -> None:
+    with gate.http1(before=LOCAL) as client:
         found = forwarded(client, ("x-forwarded-for", "203.0.113.9"))
         # It is trusted, so that what it forwards counts.
         assert (found["for"], found["port"]) == ("203.0.113.9, 127.0.0.1", str(gate.port))
+
+
+@pytest.mark.parametrize("header", [UNKNOWN, UNSPEC, UNIX], ids=["unknown", "unspec", "unix"])
+def test_a_client_that_the_proxy_does_not_know_is_not_believed(gate: Gate, header: bytes) -> None:
+    """What it says need not be the proxy's words."""
+    with gate.http1(before=header) as client:
+        found = forwarded(client, ("x-forwarded-for", "203.0.113.9"))
+        assert (found["for"], found["port"]) == ("127.0.0.1", str(gate.port))
+
+
+def test_a_client_without_a_port_has_an_address_all_the_same(gate: Gate) -> None:
+    """HAProxy's `http-request set-src` tells port 0."""
+    with gate.http1(before=V1.replace(b" 50312 ", b" 0 ")) as client:
+        assert forwarded(client, ("x-forwarded-for", "203.0.113.9"))["for"] == "192.0.2.7"
 
 
 def test_a_told_client_that_is_a_trusted_proxy_is_believed(gate: Gate) -> None:

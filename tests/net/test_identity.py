@@ -19,7 +19,7 @@ NAME = [(NameOID.ORGANIZATION_NAME, "Example, Inc."), (NameOID.COMMON_NAME, "cli
 
 
 def certificate(
-    subject: list[tuple[x509.ObjectIdentifier, str]] = NAME, names: list[x509.GeneralName] | None = None
+    subject: list[tuple[x509.ObjectIdentifier, str]] = NAME, names: list[x509.GeneralName] | bytes | None = None
 ) -> bytes:
     now = datetime.datetime(2026, 1, 1)
     name = x509.Name([x509.NameAttribute(oid, value) for oid, value in subject])
@@ -32,7 +32,10 @@ def certificate(
         .not_valid_before(now)
         .not_valid_after(now + datetime.timedelta(days=1))
     )
-    if names is not None:
+    if isinstance(names, bytes):
+        unread = x509.UnrecognizedExtension(x509.OID_SUBJECT_ALTERNATIVE_NAME, names)
+        builder = builder.add_extension(unread, critical=False)
+    elif names is not None:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     return builder.sign(KEY, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
@@ -105,3 +108,11 @@ def test_names_without_end_are_cut_between_two() -> None:
 
 def test_what_cannot_be_read_is_told_by_its_hash() -> None:
     assert parts(identity_of(b"no certificate")) == [(b"Hash", hashlib.sha256(b"no certificate").hexdigest().encode())]
+
+
+def test_what_cryptography_cannot_read_costs_its_names_only() -> None:
+    """An X.400 address, which OpenSSL takes, and bits in a name that has none."""
+    names = bytes.fromhex("3004a302 3000")
+    assert [name for name, _ in parts(identity_of(certificate(names=names)))] == [b"Hash", b"Subject"]
+    odd = certificate().replace(b"\x0c\x08client 7", b"\x03\x08client 7")
+    assert [name for name, _ in parts(identity_of(odd))] == [b"Hash"]

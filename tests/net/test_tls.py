@@ -14,7 +14,7 @@ from gevent import socket as gevent_socket
 
 from h2gate.net.reactor import Reactor
 from h2gate.net.tls import TlsLayer, describe_tls_error
-from h2gate.net.transport import HIGH_WATER_BYTES, LINGER_SECONDS, Transport
+from h2gate.net.transport import HIGH_WATER_BYTES, LINGER_SECONDS, MOST_PENDING_BYTES, Transport
 from tests.net.support import Owner, pass_time, run_until, tcp_pair, turn
 from tests.support.certificates import Authority, Site
 
@@ -297,6 +297,35 @@ def test_garbage_after_the_handshake_ends_the_connection(
 def test_a_key_update_is_followed(reactor: Reactor, authority: Authority, localhost: Site) -> None:
     """`K` typed into s_client updates both keys (RFC 8446, 4.6.3); what follows is under the new ones."""
     assert talk_to_s_client(reactor, authority, localhost, "-tls1_3", b"K\n", b"KEYUPDATE") == (b"after\n", [])
+
+
+def test_a_peer_that_changes_its_keys_and_reads_no_answer_is_dropped(
+    reactor: Reactor, authority: Authority, localhost: Site
+) -> None:
+    class Updated(TlsLayer):
+        """To everything there is an answer, as to a key update that asks for one."""
+
+        def feed(self, data: bytes) -> None:
+            pass
+
+        def plaintext(self) -> tuple[bytes, bool]:
+            return b"", False
+
+        def ciphertext(self) -> bytes:
+            return bytes(65_536)
+
+    ours, peer = tcp_pair()
+    layer = Updated(authority.server_context(localhost), server_side=True)
+    layer.is_established = True
+    transport, owner = Transport(reactor, ours, layer), Owner()
+    transport.start(owner)
+    while not owner.ends:
+        assert transport.pending <= MOST_PENDING_BYTES
+        with contextlib.suppress(ConnectionError):
+            peer.sendall(b"x")
+        gevent.sleep(0)
+    assert owner.ends == ["TLS: key updates whose answers are not read"]
+    peer.close()
 
 
 def test_a_client_cannot_renegotiate(reactor: Reactor, authority: Authority, localhost: Site) -> None:

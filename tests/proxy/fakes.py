@@ -40,6 +40,7 @@ class ClientSide:
     has_ended: bool = False
     broken_by: Failure | None = None
     credited: int = 0
+    refuses_rest: bool = False
 
     def send_interim(self, head: ResponseHead) -> None:
         self.interims.append(head)
@@ -65,6 +66,9 @@ class ClientSide:
 
     def reset(self, failure: Failure) -> None:
         self.broken_by = failure
+
+    def refuse_rest(self) -> None:
+        self.refuses_rest = True
 
     def credit(self, size: int) -> None:
         self.credited += size

@@ -188,6 +188,21 @@ def test_details_are_a_string_as_structured_fields_have_them() -> None:
     assert proxy_status.of_failure(failure).endswith(b'details="tls_verify: name \\"a\\\\b\\"x: ?"')
 
 
+@pytest.mark.parametrize(
+    ("reason", "detail", "told"),
+    [
+        (
+            Reason.TLS_VERIFY,
+            "IP address mismatch, certificate is not valid for '10.0.0.2'",
+            b"tls_verify: IP address mismatch",
+        ),
+        (Reason.CONNECT_FAILED, "source_address 10.0.0.2: Cannot assign requested address", b"connect_failed"),
+    ],
+)
+def test_details_tell_nothing_of_the_inner_network(reason: Reason, detail: str, told: bytes) -> None:
+    assert proxy_status.of_failure(Failure(reason, detail)).endswith(b'details="' + told + b'"')
+
+
 def test_each_reason_has_an_error_type_of_the_rfc() -> None:
     known = {
         b"dns_timeout", b"dns_error", b"destination_not_found", b"destination_unavailable", b"connection_refused",

@@ -17,6 +17,7 @@ from tests.proxy.fakes import House
         (b'</a.css>; rel="next Preload"; as=style', [b"/a.css"]),
         (b"</a.css>; rel=preload, </b.js>;rel=preload", [b"/a.css", b"/b.js"]),
         (b'</a.css>; title="a, b; rel=x"; rel=preload, </b.js>; rel=next', [b"/a.css"]),
+        (rb'</a.css>; title="a\", <b>; rel=x"; rel=preload', [b"/a.css"]),
         (b"</a.css>; rel=preload; nopush", []),
         (b"</a.css>; nopush; rel=preload", []),
         (b"</a.css>; rel=next; rel=preload", []),
@@ -41,6 +42,7 @@ def test_a_long_line_of_links_takes_no_long_time() -> None:
     """A regular expression that goes back and forth would take years for this one."""
     assert list(preloads([(b"link", b"</a>;" + b" x;" * 20_000)], b"http", b"h")) == []
     assert list(preloads([(b"link", b"</a>; x=" + b'"\\' * 20_000)], b"http", b"h")) == []
+    assert list(preloads([(b"link", b"<" * 1_000_000)], b"http", b"h")) == []
 
 
 def test_a_promise_is_a_get_with_the_clients_taste_and_none_of_its_secrets() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
@@ -432,6 +433,27 @@ def test_respond_and_redirect_answer_without_a_backend() -> None:
     assert (b"location", b"/new/x?y=1") in client.head.fields
     assert exchange.endpoint is None
     assert house.pool.streams == []
+
+
+def test_an_error_that_a_route_answers_with_has_its_page_where_it_has_no_text(tmp_path: Path) -> None:
+    page = tmp_path / "gone.html"
+    page.write_text("<h1>{status}</h1>")
+    house = House(
+        routes=[
+            {"match": {"path": "/gone/"}, "respond": {"status": 410}, "error_pages": [{"html": str(page)}]},
+            {"match": {"path": "/told/"}, "respond": {"status": 410, "body": "told\n"}},
+            {"match": {"path": "/ok/"}, "respond": {"status": 200}},
+            {"match": {"path": "/none/"}, "respond": {"status": 404}},
+            {"backend": "app"},
+        ]
+    )
+    asked = {path: house.begin(path=path)[0] for path in (b"/gone/", b"/told/", b"/ok/", b"/none/")}
+    assert [(client.status, client.body) for client in asked.values()] == [
+        (410, b"<h1>410</h1>"),
+        (410, b"told\n"),
+        (200, b""),
+        (404, b"404 Not Found\n"),
+    ]
 
 
 def test_a_rejected_request_is_answered_and_logged_even_if_it_could_not_be_read() -> None:

@@ -4,27 +4,38 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from h2gate.errors import ErrorCode
-from tests.proxy.worker_core import Attempt, Core, Http1Client, Http2Client, turn
+from tests.proxy.worker_core import Attempt, Core, Http1Client, Http1Tunnel, Http2Client, PushedClient, turn
 
 # About 10 s. A longer run is a matter of this number.
 EXAMPLES = 200
 
 SIZES = (0, 1, 3_000, 40_000, 90_000, 300_000)
-METHODS = (b"GET", b"POST", b"POST", b"HEAD")
+METHODS = (b"GET", b"POST", b"CONNECT", b"POST", b"HEAD")
 CODES = (ErrorCode.REFUSED_STREAM, ErrorCode.REFUSED_STREAM, ErrorCode.INTERNAL_ERROR, ErrorCode.NO_ERROR)
 PAUSES = (0.1, 1.5, 6.0, 70.0)
 
 
+def connect(core: Core, which: int, how: int) -> Http1Client | Http2Client | Http1Tunnel | PushedClient:
+    match how % 4:
+        case 0:
+            return Http1Client(core)
+        case 1:
+            return Http2Client(core)
+        case 2:
+            return PushedClient(core)
+    return Http1Tunnel(core, SIZES[which % 6])
+
+
 def client_step(core: Core, what: str, which: int, how: int) -> None:
     if what == "connect":
-        if sum(not client.is_over for client in core.clients) < 4:
-            core.clients.append((Http1Client, Http2Client)[how % 2](core))
+        if sum(not client.is_over for client in core.clients) < 5:
+            core.clients.append(connect(core, which, how))
         return
     clients = [client for client in core.clients if not client.is_over]
     if not clients:
         return
     client = clients[which % len(clients)]
-    method, size = METHODS[how % 4], SIZES[(which + how) % 6]
+    method, size = METHODS[how % 5], SIZES[(which + how) % 6]
     if what == "read":
         client.read((100, 5_000, 65_536)[how % 3])
     elif what in ("leave", "half close", "goaway") and which % 4:
@@ -33,8 +44,12 @@ def client_step(core: Core, what: str, which: int, how: int) -> None:
         client.leave()
     elif what == "half close":
         client.half_close()
+    elif isinstance(client, Http1Tunnel):
+        client.send((10, 4_000, 1_000_000)[how % 3])
+    elif isinstance(client, PushedClient):
+        pushed_step(client, what, which, how)
     elif isinstance(client, Http1Client):
-        if what == "ask":
+        if what == "ask" and method != b"CONNECT":
             for _ in range(1 + which % 2):
                 client.ask(method, size, which % 5)
             client.send((0, 10, 1_000_000)[how % 3])
@@ -42,7 +57,7 @@ def client_step(core: Core, what: str, which: int, how: int) -> None:
             client.send((10, 4_000, 1_000_000)[how % 3])
     elif what == "ask":
         for _ in range(1 + which % 4):
-            client.ask(method, size if method == b"POST" else 0, waits=which % 5 == 0)
+            client.ask(method, 0 if method in (b"GET", b"HEAD") else size, waits=which % 5 == 0)
     elif what == "window":
         client.takes_credit = not client.takes_credit
         if client.takes_credit:
@@ -57,8 +72,19 @@ def client_step(core: Core, what: str, which: int, how: int) -> None:
             client.reset(stream_id)
 
 
+def pushed_step(client: PushedClient, what: str, which: int, how: int) -> None:
+    if what == "ask":
+        client.ask()
+    elif what == "send":
+        client.send()
+    elif what == "window":
+        client.refuses = not client.refuses
+    elif what == "reset" and client.live:
+        client.reset(client.live[how % len(client.live)])
+
+
 def origin_step(core: Core, what: str, which: int, how: int) -> None:
-    origin = core.origins[which % 2]
+    origin = core.origins[which % 3]
     if what == "takes":
         origin.takes_bodies = not origin.takes_bodies
         return
@@ -70,11 +96,18 @@ def origin_step(core: Core, what: str, which: int, how: int) -> None:
         for connection in origin.connections:
             connection.hear()
         return
-    attempts = [attempt for attempt in core.attempts if not attempt.is_over]
+    attempts = [attempt for attempt in core.attempts + core.copies if is_open(attempt)]
     if attempts:
         attempt = attempts[which % len(attempts)]
         answer_step(attempt, what, which, how)
         attempt.connection.flush()
+
+
+def is_open(attempt: Attempt) -> bool:
+    """Whether something can still be said of it: of a tunnel also behind the end of the answer, that is a reset."""
+    if attempt.method == b"CONNECT" and attempt.is_done and not attempt.has_ended:
+        return not attempt.is_reset and not attempt.connection.is_over
+    return not attempt.is_over
 
 
 def answer_step(attempt: Attempt, what: str, which: int, how: int) -> None:
@@ -123,6 +156,9 @@ STEPS = st.tuples(
     # Turns of the loop behind it; none lets it come together with the next.
     st.sampled_from([0, 1, 1, 4]),
 )
+# What ends connections, and with them most of what is under way.
+ROUGH = {"client goaway", "client leave", "client half close", "client reset", "drain"}
+ROUGH |= {"origin close", "origin garbage", "origin goaway", "origin shuts", "origin mutes"}
 POOLS = st.fixed_dictionaries(
     {
         "max_connections": st.integers(1, 2),
@@ -141,15 +177,25 @@ ENDS = st.sampled_from(["settle", "settle", "wait", "stop", "leave"])
     end=ENDS,
     endpoints=st.integers(1, 2),
     takes=st.booleans(),
+    tunnels=st.sampled_from([2, 2, 2, 1, 0]),
+    is_calm=st.booleans(),
     pool=POOLS,
 )
 def test_whatever_happens_in_whatever_order_every_exchange_ends_once_and_leaves_nothing(
-    steps: list[tuple[str, int, int, int]], end: str, endpoints: int, takes: bool, pool: dict[str, int]
+    steps: list[tuple[str, int, int, int]],
+    end: str,
+    endpoints: int,
+    takes: bool,
+    tunnels: int,
+    is_calm: bool,
+    pool: dict[str, int],
 ) -> None:
-    core = Core(endpoints, takes, pool)
+    core = Core(endpoints, takes, tunnels, pool)
     try:
-        core.clients += [Http1Client(core), Http2Client(core)]
+        core.clients += [Http1Client(core), Http2Client(core), PushedClient(core), Http1Tunnel(core, 90_000)]
         for step, which, how, turns in steps:
+            if is_calm and step in ROUGH:
+                continue
             who, _, what = step.partition(" ")
             if who == "client":
                 client_step(core, what, which, how)

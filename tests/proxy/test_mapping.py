@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from h2gate.proxy.mapping import CookieMaps, ReverseMapping, split_authority
-from h2gate.proxy.router import Found, map_path
+from h2gate.proxy.router import map_path
 
 
 def mapping(**changes: Any) -> ReverseMapping:
@@ -261,7 +261,7 @@ def test_what_the_router_maps_there_comes_back(
     if not has_slash and matched != b"/" and base != b"/":
         matched, base, rest = matched[:-1], base[:-1], b"/" + rest if rest else b""
     path = matched + rest
-    there = map_path(Found(SimpleNamespace(rewrite=None), matched, rest), base, path, query)  # type: ignore[arg-type]
+    there = map_path(SimpleNamespace(rewrite=None, matched=matched), base, path, query)  # type: ignore[arg-type]
     back = mapping(base_path=base, matched=matched)
     if is_absolute:
         assert back.location(b"http://10.0.0.1:9000" + there) == b"https://www.example" + path + query

@@ -28,8 +28,11 @@ from h2gate.config.model import (
 )
 from h2gate.config.pages import Page
 from h2gate.config.units import EndpointUrl, HostPattern, ListenAddress, PathPattern
+from h2gate.contract import Client
+from h2gate.protocol.events import RequestHead
 from h2gate.proxy.path import BadPath
-from h2gate.proxy.router import CompiledRewrite, Found, Patience, Router, map_path, redirect_location
+from h2gate.proxy.router import CompiledRewrite, CompiledRoute, Patience, Router, map_path, redirect_location
+from tests.proxy.fakes import ClientSide, House
 
 LISTENERS = (Listener(address=ListenAddress.parse("127.0.0.1:8080")),)
 
@@ -47,13 +50,13 @@ def router(*routes: Route, backends: dict[str, Backend] | None = None) -> Router
 
 def found_index(routes: Router, path: bytes, authority: bytes = b"a.example", method: bytes = b"GET") -> int | None:
     found = routes.find(method, authority, path)
-    return None if found is None else found.route.index
+    return None if found is None else found.index
 
 
 def mapped(pattern: str, backend: str, path: bytes, query: bytes = b"") -> bytes:
     found = router(route(pattern, backend=backend)).find(b"GET", b"a.example", path)
     assert found is not None
-    target = found.route.choose()
+    target = found.choose()
     assert target is not None
     return map_path(found, target.base_path, path, query)
 
@@ -61,7 +64,7 @@ def mapped(pattern: str, backend: str, path: bytes, query: bytes = b"") -> bytes
 def redirected(pattern: str, to: str, path: bytes, query: bytes = b"") -> bytes:
     found = router(route(pattern, redirect=Redirect(to=to))).find(b"GET", b"a.example", path)
     assert found is not None
-    return redirect_location(found, query)
+    return redirect_location(found, path, query)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +229,7 @@ def test_only_a_redirect_has_a_location() -> None:
     found = router(route("/")).find(b"GET", b"", b"/")
     assert found is not None
     with pytest.raises(ValueError, match="no redirect"):
-        redirect_location(found, b"")
+        redirect_location(found, b"/", b"")
 
 
 # The oracle knows segments and nothing of prefixes.
@@ -297,7 +300,7 @@ def test_the_router_agrees_with_a_naive_one(
     authority = (host.upper() if is_upper else host) + port
     routes = router(*(route(pattern, host=wanted, methods=allowed) for pattern, wanted, allowed in table))
     found = routes.find(method.encode(), authority.encode(), path.encode())
-    assert (-1 if found is None else found.route.index) == oracle(table, method, authority, path)
+    assert (-1 if found is None else found.index) == oracle(table, method, authority, path)
     if found is None:
         others = {m for m in ("GET", "PUT", "POST") if oracle(table, m, authority, path) >= 0}
         assert {m.decode() for m in routes.allowed_methods(authority.encode(), path.encode())} == others
@@ -309,9 +312,9 @@ def test_what_matched_and_the_rest_are_the_path(pattern: str, path: str) -> None
     found = router(route(pattern, backend="h2c://b:1/base/")).find(b"GET", b"", path.encode())
     if found is None:
         return
-    assert isinstance(found, Found)
-    assert found.matched + found.rest == path.encode()
-    assert map_path(found, b"/base/", path.encode(), b"?q") == b"/base/" + found.rest + b"?q"
+    assert isinstance(found, CompiledRoute)
+    assert path.encode().startswith(found.matched)
+    assert map_path(found, b"/base/", path.encode(), b"?q") == b"/base/" + path.encode()[len(found.matched) :] + b"?q"
 
 
 # Fields and parameters
@@ -325,7 +328,7 @@ def conditional(path: str = "/", **match: object) -> Route:
 
 def taken(routes: Router, fields: list[tuple[bytes, bytes]], query: bytes = b"", path: bytes = b"/") -> int | None:
     found = routes.find(b"GET", b"a.example", path, fields, query)
-    return None if found is None else found.route.index
+    return None if found is None else found.index
 
 
 @pytest.mark.parametrize(
@@ -380,6 +383,16 @@ def test_the_first_route_wins_among_those_whose_conditions_hold() -> None:
     assert taken(routes, [], b"", b"/x") == 3
 
 
+@pytest.mark.parametrize(("is_trusted", "status"), [(True, 200), (False, 404)])
+def test_what_a_stranger_says_of_itself_leads_to_no_route(is_trusted: bool, status: int) -> None:
+    match = {"headers": {"X-Forwarded-Client-Cert": "regex:CN=admin", "X-Other": "1"}}
+    house = House(backends={}, routes=[{"match": match, "respond": {"status": 200}}])
+    client = ClientSide(client=Client("192.0.2.7", 5000, 80, b"http", is_trusted))
+    fields = [(b"x-forwarded-client-cert", b'Subject="CN=admin"'), (b"x-other", b"1")]
+    house.proxy.begin(client, RequestHead(b"GET", b"http", b"a.example", b"/", fields, b"HTTP/1.1"), end_stream=True)
+    assert client.status == status
+
+
 def test_the_methods_of_a_route_whose_conditions_do_not_hold_are_not_allowed() -> None:
     routes = router(conditional(methods=("PUT",), headers={"x-a": "1"}), conditional("/b", methods=("GET",)))
     assert routes.allowed_methods(b"a", b"/b", [(b"x-a", b"1")]) == (b"GET", b"PUT")
@@ -393,7 +406,7 @@ def rewritten(rule: dict[str, str], path: bytes, query: bytes = b"", pattern: st
     backends = {"app": Backend(endpoints=(Endpoint(url=EndpointUrl.parse("h2c://127.0.0.1:9000")),))}
     found = router(route(pattern, backend=backend, rewrite=Rewrite(**rule)), backends=backends).find(b"GET", b"a", path)
     assert found is not None
-    target = found.route.choose()
+    target = found.choose()
     assert target is not None
     return map_path(found, target.base_path, path, query)
 
@@ -453,7 +466,7 @@ def rewrite_by_hand(regex: str, to: str, path: bytes) -> bytes:
     """As a config could say it that `config.checks` had let through."""
     compiled = router(route("/", backend="h2c://b:1")).find(b"GET", b"a", path)
     assert compiled is not None
-    compiled.route.rewrite = CompiledRewrite(re.compile(regex.encode()), to.encode())
+    compiled.rewrite = CompiledRewrite(re.compile(regex.encode()), to.encode())
     return map_path(compiled, None, path, b"")
 
 
@@ -500,7 +513,7 @@ def test_what_a_route_does_not_say_is_as_at_the_top() -> None:
                 "/b/",
                 timeouts=RouteTimeouts(response_head=5.0, tunnel_idle=7.0),
                 retries=RouteRetries(tries=0),
-                max_body=0,
+                max_body=1,
                 error_override=(404,),
                 websocket=False,
                 early_hints="off",
@@ -519,7 +532,7 @@ def test_what_a_route_does_not_say_is_as_at_the_top() -> None:
     assert general.patience == (20.0, 30.0, 40.0, 50.0, 20.0) == Patience.of(config.timeouts)
     assert own.patience == (20.0, 5.0, 40.0, 7.0, 5.0)
     assert (general.tries, own.tries) == (4, 0)
-    assert (general.max_body, own.max_body) == (100, 0)
+    assert (general.max_body, own.max_body) == (100, 1)
     assert (general.error_override, own.error_override) == (frozenset(), frozenset({404}))
     assert all_errors.error_override == frozenset(range(400, 600))
     assert (general.websocket, general.early_hints, general.logs) == (True, "forward", True)
@@ -539,7 +552,5 @@ def test_a_routes_error_pages_come_before_those_of_the_top_level() -> None:
         listeners=LISTENERS, routes=(route("/a/", error_pages=(page("own"),)), route("/b/")), error_pages=(page("top"),)
     )
     routes = Router(config)
-    bodies = [
-        pages.body(404, b"", b"")[1] for pages in (*(one.error_pages for one in routes.routes), routes.error_pages)
-    ]
+    bodies = [pages.body(404, b"", b"")[1] for pages in (one.error_pages for one in (*routes.routes, routes.nowhere))]
     assert bodies == [b"own", b"top", b"top"]

@@ -136,6 +136,56 @@ def test_a_backend_without_extended_connect_is_501() -> None:
     assert house.pool.streams == []
 
 
+@pytest.mark.parametrize("over", [upgrade, connect])
+def test_an_endpoint_that_takes_no_extended_connect_is_passed_over(over: Any) -> None:
+    house = House("h2c://old:1", "h2c://new:2")
+    house.pools[0].takes_connect = False
+    client, _ = over(house)
+    house.pools[1].streams[0].sink.on_response(ResponseHead(200, []), False)
+    assert client.status in (101, 200)
+    house.pools[1].takes_connect = False
+    client, exchange = over(house)
+    assert client.status == 501
+    assert exchange.retries == 0
+
+
+@pytest.mark.parametrize("over", [upgrade, connect])
+def test_a_backend_that_does_not_answer_a_tunnel_is_504(over: Any) -> None:
+    house = House(timeouts={"response_head": "5s", "request_body": "2s"})
+    client, exchange = over(house)
+    house.pass_time(4)
+    assert client.status is None
+    house.pass_time(2)
+    assert client.status == 504
+    assert exchange.failure == Failure(Reason.HEAD_TIMEOUT)
+
+
+def test_a_tunnel_is_no_body_that_could_be_too_large() -> None:
+    house = House(routes=[{"backend": "app", "max_body": "1KiB"}])
+    client, exchange, back = opened(house)
+    exchange.on_request_data(b"x" * 3000, 3000, False)
+    assert client.broken_by is None
+    assert len(back.body) == 3000
+
+
+def test_a_client_that_ended_its_side_before_the_answer_leaves_half_a_tunnel() -> None:
+    house = House()
+    client, exchange = connect(house)
+    exchange.on_request_data(b"", 0, True)
+    house.pool.streams[0].sink.on_response(ResponseHead(200, []), False)
+    house.pass_time(HALF_CLOSED_SECONDS + 1)
+    assert client.broken_by == Failure(Reason.TUNNEL_IDLE)
+
+
+@pytest.mark.parametrize(("over", "status"), [(upgrade, 200), (connect, 501)])
+def test_a_route_without_a_backend_opens_no_tunnel(over: Any, status: int) -> None:
+    gates_own = {"match": {"path": "/chat"}, "respond": {"status": 200, "body": "hello"}}
+    house = House(routes=[gates_own, {"backend": "app"}])
+    client, _ = over(house)
+    assert client.status == status
+    assert client.has_ended
+
+
 def test_it_waits_for_the_backends_settings() -> None:
     house = House()
     house.pool.takes_connect = None
@@ -222,6 +272,7 @@ def test_the_backends_end_is_passed_on_and_an_http2_client_goes_on() -> None:
     exchange.on_request_data(b"late", 4, False)
     exchange.on_request_data(b"", 0, True)
     assert (back.body, back.has_ended) == (b"late", True)
+    exchange.on_request_framed(4)
     assert house.log == [exchange]
 
 
@@ -239,7 +290,47 @@ def test_a_backend_that_resets_behind_its_end_fails_nothing() -> None:
     client, exchange, back = opened(house)
     back.sink.on_response_data(b"", True)
     back.sink.on_backend_failure(Failure(Reason.BACKEND_RESET, "NO_ERROR"))
-    assert client.broken_by is not None
+    assert client.broken_by is None
+    assert client.refuses_rest
+    exchange.on_request_data(b"late", 4, False)
+    assert client.credited == 4
+    assert house.log == [exchange]
+    assert exchange.failure is None
+
+
+@pytest.mark.parametrize("over", ["http1", "http2"])
+def test_what_a_backend_said_before_it_resets_behind_its_end_still_arrives(over: str) -> None:
+    house = House()
+    client, exchange, back = opened(house, over=over)
+    back.sink.on_response_data(b"bye", True)
+    back.sink.on_backend_failure(Failure(Reason.BACKEND_RESET, "NO_ERROR"))
+    assert client.broken_by is None
+    assert house.log == []
+    exchange.on_response_framed(3)
+    assert house.log == [exchange]
+
+
+def test_a_backend_that_takes_no_more_of_a_tunnel_both_sides_have_ended_is_given_up() -> None:
+    house = House()
+    _, exchange, back = opened(house)
+    exchange.on_request_data(b"late", 4, False)
+    back.sink.on_response_data(b"", True)
+    exchange.on_request_data(b"", 0, True)
+    house.pass_time(HALF_CLOSED_SECONDS - 1)
+    assert (back.reset_by, house.log) == (None, [])
+    house.pass_time(2)
+    assert back.reset_by is ErrorCode.CANCEL
+    assert exchange.failure == Failure(Reason.TUNNEL_IDLE)
+    assert house.log == [exchange]
+
+
+def test_a_tunnel_is_over_when_the_backend_has_taken_the_clients_last_bytes() -> None:
+    house = House()
+    _, exchange, back = opened(house)
+    exchange.on_request_data(b"late", 4, True)
+    back.sink.on_response_data(b"", True)
+    assert house.log == []
+    exchange.on_request_framed(4)
     assert house.log == [exchange]
     assert exchange.failure is None
 

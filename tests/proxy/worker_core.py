@@ -6,15 +6,22 @@ number, which its body and its answer's repeat all along: a byte that gets elsew
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import gevent
+import h2.config
+import h2.connection
+import h2.events
+import h2.exceptions
+import h2.settings
 import h11
 
 from h2gate.backend.backend import Backend
+from h2gate.backend.pool import Pool
 from h2gate.contract import Client
 from h2gate.errors import ErrorCode
 from h2gate.frontend.front import Front
@@ -74,6 +81,7 @@ class Attempt:
     stream_id: int
     number: int
     method: bytes
+    path: bytes
     body: bytes = b""
     has_ended: bool = False
     size: int = 0
@@ -81,6 +89,7 @@ class Attempt:
     sent: int = 0
     is_done: bool = False
     is_over: bool = False
+    is_reset: bool = False
     was_refused: bool = False
     was_touched: bool = False
 
@@ -89,17 +98,28 @@ class Attempt:
             return
         self.has_head, self.size = True, 0 if self.method == b"HEAD" else size
         fields: Fields = [(b"x-number", b"%d" % self.number), (b"x-attempt", b"%d" % self.connection.key(self))]
-        if states_length:
+        fields += self._links()
+        if states_length and self.method != b"CONNECT":
             fields.append((b"content-length", b"%d" % size))
         is_whole = not self.size
-        self.connection.engine.send_head(self.stream_id, ResponseHead(200, fields), is_whole)
+        status = 403 if self.method == b"CONNECT" and size == 1 else 200
+        self.connection.engine.send_head(self.stream_id, ResponseHead(status, fields), is_whole)
         if is_whole:
             self._done()
+
+    def _links(self) -> Fields:
+        """Name what is pushed, where the route pushes; what is pushed names more, which is not."""
+        if not self.path.startswith(b"/push/") or self.method != b"GET":
+            return []
+        core = self.connection.origin.core
+        numbers = [core.promise() for _ in range(2)]
+        return [(b"link", b", ".join(b"</push/%d>; rel=preload" % number for number in numbers))]
 
     def data(self, size: int, *, ends: bool = True, trailers: bool = False) -> None:
         """Send up to `size` bytes more, and the end if they are the last and `ends`."""
         if not self.has_head or self.is_over:
             return
+        trailers = trailers and self.method != b"CONNECT"
         rest = body_of(self.number, self.size)[self.sent :][:size]
         self.sent += len(rest)
         is_last = self.sent == self.size and ends
@@ -111,7 +131,7 @@ class Attempt:
 
     def exceed(self) -> None:
         """Send more than the head declares: the gate must not let it look whole."""
-        if not self.has_head and self.method != b"HEAD":
+        if not self.has_head and self.method not in (b"HEAD", b"CONNECT"):
             self.head(10, states_length=True)
             self.connection.engine.send_data(self.stream_id, body_of(self.number, 11), True)
             self.is_over = True
@@ -119,12 +139,13 @@ class Attempt:
     def interim(self, status: int) -> None:
         if not self.has_head:
             self.was_touched = True
-            self.connection.engine.send_interim(self.stream_id, ResponseHead(status, [(b"link", b"</a>")]))
+            fields = self._links() or [(b"link", b"</a>")]
+            self.connection.engine.send_interim(self.stream_id, ResponseHead(status, fields))
 
     def reset(self, code: ErrorCode) -> None:
         self.was_refused = code is ErrorCode.REFUSED_STREAM and not self.has_head
         self.connection.engine.reset(self.stream_id, code)
-        self.is_over = True
+        self.is_over = self.is_reset = True
 
     def _done(self) -> None:
         self.is_done = self.is_over = True
@@ -133,7 +154,7 @@ class Attempt:
 class OriginConnection:
     def __init__(self, origin: Origin, sock: socket.socket) -> None:
         self.origin = origin
-        self.engine = http2.server_engine(Http2Settings())
+        self.engine = http2.server_engine(Http2Settings(enable_connect=origin.takes_tunnels))
         self.attempts: dict[int, Attempt] = {}
         self.owed: dict[int, int] = {}
         self.is_over = False
@@ -143,7 +164,7 @@ class OriginConnection:
         self.hear()
 
     def key(self, attempt: Attempt) -> int:
-        return self.origin.core.attempts.index(attempt)
+        return -1 if self.origin.is_shadow else self.origin.core.attempts.index(attempt)
 
     def on_bytes(self, data: bytes) -> None:
         self._unheard += data
@@ -159,10 +180,12 @@ class OriginConnection:
     def _note(self, event: Event) -> None:
         match event:
             case RequestReceived():
-                number = int(dict(event.head.fields)[b"x-number"])
-                attempt = Attempt(self, event.stream_id, number, event.head.method, has_ended=event.end_stream)
+                head = event.head
+                number = int(head.path.rpartition(b"/")[2])
+                attempt = Attempt(self, event.stream_id, number, head.method, head.path, has_ended=event.end_stream)
                 self.attempts[event.stream_id] = attempt
-                self.origin.core.attempts.append(attempt)
+                core = self.origin.core
+                (core.copies if self.origin.is_shadow else core.attempts).append(attempt)
             case DataReceived():
                 self.attempts[event.stream_id].body += event.data
                 self.attempts[event.stream_id].has_ended = event.end_stream
@@ -217,8 +240,12 @@ class OriginConnection:
 
 
 class Origin:
-    def __init__(self, core: Core) -> None:
+    """`is_shadow`: it gets copies."""
+
+    def __init__(self, core: Core, *, takes_tunnels: bool = True, is_shadow: bool = False) -> None:
         self.core = core
+        self.takes_tunnels = takes_tunnels
+        self.is_shadow = is_shadow
         self.takes_bodies = core.takes_bodies
         self.is_silent = self.is_closed = False
         self.connections: list[OriginConnection] = []
@@ -259,6 +286,11 @@ class Request:
     is_broken: bool = False
     # The client has said that it is complete (HTTP/2), or will by its framing (HTTP/1.1).
     has_ended: bool = False
+
+    @property
+    def path(self) -> bytes:
+        """Routes differ: some limit bodies, send copies, or push."""
+        return (b"/", b"/", b"/small/", b"/copy/", b"/push/")[self.number % 5] + b"%d" % self.number
 
 
 class BaseClient:
@@ -323,11 +355,7 @@ class Http1Client(BaseClient):
         request = self._new(method, size)
         self.requests[request.number] = request
         request.has_ended = True
-        head = b"%s /%d HTTP/1.1\r\nHost: a\r\nX-Number: %d\r\nTE: trailers\r\n" % (
-            method,
-            request.number,
-            request.number,
-        )
+        head = b"%s %s HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n" % (method, request.path)
         body = body_of(request.number, size)
         if method in (b"GET", b"HEAD"):
             self.unsent += head + b"\r\n"
@@ -417,11 +445,13 @@ class Http2Client(BaseClient):
         if not self.may_ask or self.is_half_closed or len(self.live) >= 20:
             return
         request = self._new(method, size)
-        fields: Fields = [(b"x-number", b"%d" % request.number), (b"te", b"trailers")]
+        fields: Fields = [(b"te", b"trailers")]
         if waits:
             fields.append((b"expect", b"100-continue"))
-        request.has_ended = size == 0
-        head = RequestHead(method, b"http", b"a", b"/%d" % request.number, fields)
+        is_tunnel = method == b"CONNECT"
+        request.has_ended = size == 0 and not is_tunnel
+        protocol = b"websocket" if is_tunnel else b""
+        head = RequestHead(method, b"http", b"a", request.path, [] if is_tunnel else fields, protocol=protocol)
         stream_id = self.engine.open_stream(head, request.has_ended)
         self.requests[request.number] = self.by_stream[stream_id] = request
         self.answers[stream_id] = Answer()
@@ -436,6 +466,7 @@ class Http2Client(BaseClient):
         data = body_of(request.number, request.size)[request.given :][:size]
         request.given += len(data)
         is_last = request.given == request.size
+        trailers = trailers and request.method != b"CONNECT"
         self.engine.send_data(stream_id, data, is_last and not trailers)
         if is_last:
             request.has_ended = True
@@ -536,6 +567,135 @@ class Http2Client(BaseClient):
             self.core.check_answer(self.by_stream[stream_id], answer.number, answer.body, attempt)
 
 
+class Http1Tunnel(BaseClient):
+    """Asks for a WebSocket, and sends behind it without waiting."""
+
+    def __init__(self, core: Core, size: int) -> None:
+        super().__init__(core)
+        request = self.request = self._new(b"CONNECT", size)
+        self.requests[request.number] = request
+        self.unsent = (
+            b"GET %s HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n" % request.path
+        ) + body_of(request.number, size)
+        self.received = b""
+
+    def send(self, size: int) -> None:
+        self.unsent = self.unsent[self._send(self.unsent[:size]) :] if self.unsent else b""
+
+    def read(self, size: int) -> None:
+        while data := self._recv(size):
+            self.received += data
+            if size < 60_000:
+                return
+
+    def check(self) -> None:
+        head, _, body = self.received.partition(b"\r\n\r\n")
+        if head.startswith(b"HTTP/1.1 101 "):
+            assert body == body_of(self.request.number, len(body))
+
+
+class PushedClient(BaseClient):
+    """Asks for pages, and takes pushes or refuses them. It leaves at the first GOAWAY."""
+
+    def __init__(self, core: Core) -> None:
+        super().__init__(core)
+        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding=None))
+        self.h2.initiate_connection()
+        # More than all answers, so that nothing has to be given back.
+        self.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 1_000_000})
+        self.h2.increment_flow_control_window(2**30)
+        self.by_stream: dict[int, int] = {}
+        self.answers: dict[int, Answer] = {}
+        self.live: list[int] = []
+        self.pushed: list[int] = []
+        self.refuses = False
+        self._unsent = b""
+        self.send()
+
+    def ask(self) -> None:
+        if len(self.live) < 10 and not self.is_over:
+            request = self._new(b"GET", 0)
+            self.requests[request.number] = request
+            stream_id = self.h2.get_next_available_stream_id()
+            path = b"/push/%d" % request.number
+            self._opened(stream_id, path)
+            self.h2.send_headers(
+                stream_id,
+                [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", path)],
+                end_stream=True,
+            )
+            self.send()
+
+    def _opened(self, stream_id: int, path: bytes) -> None:
+        self.by_stream[stream_id] = int(path.rpartition(b"/")[2])
+        self.answers[stream_id] = Answer()
+        self.live.append(stream_id)
+
+    def reset(self, stream_id: int) -> None:
+        # h2 breaks on the head of a push that it has reset, or whose page it has reset.
+        if self.answers[stream_id].has_head:
+            with contextlib.suppress(h2.exceptions.StreamClosedError):
+                self.h2.reset_stream(stream_id, ErrorCode.CANCEL)
+            self.live.remove(stream_id)
+            self.send()
+
+    def send(self) -> None:
+        self._unsent += self.h2.data_to_send()
+        self._unsent = self._unsent[self._send(self._unsent) :] if self._unsent else b""
+
+    def read(self, size: int) -> None:
+        while data := self._recv(size):
+            try:
+                for event in self.h2.receive_data(data):
+                    self._note(event)
+            except h2.exceptions.ProtocolError:
+                # h2 takes nothing any more behind GOAWAY.
+                assert self.h2.state_machine.state is h2.connection.ConnectionState.CLOSED
+                assert b"\x07\x00\x00\x00\x00\x00" in data
+                self.leave()
+            self.send()
+            if size < 60_000:
+                return
+
+    def _note(self, event: h2.events.Event) -> None:
+        stream_id: int = getattr(event, "stream_id", 0) or 0
+        match event:
+            case h2.events.PushedStreamReceived():
+                assert event.parent_stream_id % 2
+                path = dict(cast(Any, event.headers))[b":path"]
+                self._opened(event.pushed_stream_id, path)
+                self.pushed.append(event.pushed_stream_id)
+            case h2.events.ResponseReceived():
+                fields = dict(cast(Any, event.headers))
+                answer = self.answers[stream_id]
+                answer.has_head = True
+                if stream_id % 2 == 0 and self.refuses:
+                    self.reset(stream_id)
+                elif b"x-number" in fields:
+                    answer.number, answer.attempt = int(fields[b"x-number"]), int(fields[b"x-attempt"])
+            case h2.events.DataReceived():
+                self.answers[stream_id].body += event.data
+            case h2.events.StreamEnded():
+                self.answers[stream_id].has_ended = True
+                if stream_id in self.live:
+                    self.live.remove(stream_id)
+            case h2.events.StreamReset():
+                if stream_id in self.live:
+                    self.live.remove(stream_id)
+            case h2.events.ConnectionTerminated():
+                self.leave()
+
+    def check(self) -> None:
+        assert len({self.by_stream[stream_id] for stream_id in self.pushed}) == len(self.pushed)
+        for stream_id, answer in self.answers.items():
+            attempt = answer.attempt if answer.has_ended else None
+            request = Request(self.by_stream[stream_id], b"GET", 0)
+            self.core.check_answer(request, answer.number, answer.body, attempt)
+
+
+AnyClient = Http1Client | Http2Client | Http1Tunnel | PushedClient
+
 # The house
 
 
@@ -553,10 +713,12 @@ class Complaints(logging.Handler):
 
 @dataclass
 class Core:
-    """`pool` is its config; `takes_bodies`: origins begin with giving credit for what they get."""
+    """`pool` is its config; `takes_bodies`: origins begin with giving credit for what they get; `tunnels`: of how many
+    origins take extended CONNECT."""
 
     endpoints: int = 2
     takes_bodies: bool = True
+    tunnels: int = 2
     pool: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -570,7 +732,11 @@ class Core:
         # So much time has passed, or somebody wants it, that connections may end in the middle.
         self.is_impatient = False
         self.attempts: list[Attempt] = []
-        self.origins = [Origin(self), Origin(self)]
+        self.copies: list[Attempt] = []
+        self.promised: dict[int, Request] = {}
+        self.origins = [Origin(self, takes_tunnels=self.tunnels > 1), Origin(self, takes_tunnels=self.tunnels > 0)]
+        self.shadow = Origin(self, is_shadow=True)
+        self.origins.append(self.shadow)
         config = config_of(
             {
                 "backends": {
@@ -578,23 +744,34 @@ class Core:
                         "endpoints": [origin.url for origin in self.origins[: self.endpoints]],
                         "balance": "least_requests",
                         "pool": self.pool,
-                    }
+                    },
+                    "shadow": {"endpoints": [self.shadow.url], "pool": self.pool},
                 },
-                "routes": [{"match": {"path": "/3"}, "respond": {"status": 404, "body": "no"}}, {"backend": "app"}],
+                "routes": [
+                    {"match": {"path": "exact:/6"}, "respond": {"status": 404, "body": "no"}},
+                    {"match": {"path": "/small/"}, "backend": "app", "max_body": "40kB"},
+                    {"match": {"path": "/copy/"}, "backend": "app", "mirror": {"backend": "shadow"}},
+                    {"match": {"path": "/push/"}, "backend": "app", "early_hints": "push"},
+                    {"backend": "app"},
+                ],
+                "timeouts": {"tunnel_idle": "350s"},
                 "limits": {"streams": 20},
                 "retries": {"budget": "100%", "backoff_min": "1ms", "backoff_max": "3ms"},
             }
         )
-        self.backend = Backend(
-            "app",
-            config.backends["app"],
-            self.reactor,
-            self.flush_queue,
-            lambda: http2.client_engine(Http2Settings(stream_window=WINDOW, connection_window=1_000_000)),
-            None,
-        )
+        self.backends = {
+            name: Backend(
+                name,
+                config.backends[name],
+                self.reactor,
+                self.flush_queue,
+                lambda: http2.client_engine(Http2Settings(stream_window=WINDOW, connection_window=1_000_000)),
+                None,
+            )
+            for name in ("app", "shadow")
+        }
         self.log: list[Exchange] = []
-        self.proxy = Proxy(config, self.reactor, {"app": self.backend}, self.log.append)
+        self.proxy = Proxy(config, self.reactor, self.backends, self.log.append)
         self.front = Front(
             self.reactor,
             self.flush_queue,
@@ -603,11 +780,22 @@ class Core:
             config.limits,
             lambda scheme: http1.server_engine(Http1Settings(), scheme),
             lambda: http2.server_engine(
-                Http2Settings(max_streams=20, stream_window=WINDOW, connection_window=CLIENT_CONNECTION_WINDOW)
+                Http2Settings(
+                    max_streams=20,
+                    stream_window=WINDOW,
+                    connection_window=CLIENT_CONNECTION_WINDOW,
+                    enable_connect=True,
+                )
             ),
             lambda count: None,
         )
-        self.clients: list[Http1Client | Http2Client] = []
+        self.clients: list[AnyClient] = []
+
+    def promise(self) -> int:
+        """Return the number of a request that is to be pushed."""
+        self.requests += 1
+        self.promised[self.requests] = Request(self.requests, b"GET", 0)
+        return self.requests
 
     def pass_time(self, seconds: float) -> None:
         self.is_impatient = self.is_impatient or seconds > 20
@@ -616,7 +804,8 @@ class Core:
             self.clock.now += min(0.5, seconds)
             self.reactor.deadlines.sweep()
             turn()
-        self.backend.tidy(self.clock.now)
+        for backend in self.backends.values():
+            backend.tidy(self.clock.now)
         self.flush_queue.run()
 
     def settle(self) -> None:
@@ -627,23 +816,29 @@ class Core:
         for round_ in range(400):
             self._go_on()
             turn(2)
-            if not self.proxy.active and not any(self._is_busy(client) for client in self.clients):
+            is_busy = self.proxy.active or self.proxy.copies
+            if not is_busy and not any(self._is_busy(client) for client in self.clients):
                 return
             if round_ > 20:
                 gevent.sleep(0.002)  # pauses before retries are real
             if round_ % 20 == 19:
                 self.pass_time(3)
-        raise AssertionError(f"{self.proxy.active} exchanges do not end")
+        raise AssertionError(f"{self.proxy.active} exchanges and {self.proxy.copies} copies do not end")
 
-    def _is_busy(self, client: Http1Client | Http2Client) -> bool:
+    def _is_busy(self, client: AnyClient) -> bool:
         if client.is_over:
             return False
-        return bool(client.unsent) if isinstance(client, Http1Client) else bool(client.live)
+        return bool(client.unsent) if isinstance(client, Http1Client | Http1Tunnel) else bool(client.live)
 
     def _go_on(self) -> None:
         for client in self.clients:
-            if isinstance(client, Http1Client):
+            if isinstance(client, Http1Client | Http1Tunnel):
                 client.send(1_000_000)
+                client.read(65_536)
+                if isinstance(client, Http1Tunnel) and not client.unsent:
+                    client.half_close()
+            elif isinstance(client, PushedClient):
+                client.send()
                 client.read(65_536)
             else:
                 for stream_id in list(client.live):
@@ -682,19 +877,26 @@ class Core:
             client.check()
         by_number: dict[int, list[Attempt]] = {}
         known = {number: request for client in self.clients for number, request in client.requests.items()}
+        known.update(self.promised)
         for attempt in self.attempts:
             by_number.setdefault(attempt.number, []).append(attempt)
             request = known[attempt.number]
             assert attempt.body == body_of(attempt.number, len(attempt.body))
-            if attempt.has_ended:
-                assert request.has_ended
+            if attempt.has_ended and request.method != b"CONNECT":
+                assert request.has_ended or request.method == b"GET"
                 assert len(attempt.body) == (0 if request.method in (b"GET", b"HEAD") else request.size)
         for attempts in by_number.values():
             if attempts[0].method == b"POST":
                 assert all(attempt.was_refused for attempt in attempts[:-1]), "executed twice"
-        assert self.proxy.active == 0
+        for copy in self.copies:
+            request = known[copy.number]
+            assert copy.body == body_of(copy.number, len(copy.body))
+            if copy.has_ended:
+                assert len(copy.body) == (0 if request.method in (b"GET", b"HEAD") else request.size)
+        assert len({copy.number for copy in self.copies}) == len(self.copies)
+        assert self.proxy.active == self.proxy.copies == 0
         assert len(self.log) == len(set(map(id, self.log))) == self.proxy.requests
-        for pool in self.backend.pools:
+        for pool in self._pools:
             assert pool.waiting == 0
             assert pool.endpoint.in_use == 0, pool
             for connection in pool.connections:
@@ -705,15 +907,20 @@ class Core:
                 assert not session.streams
                 assert is_whole(session.engine)
 
+    @property
+    def _pools(self) -> list[Pool]:
+        return [pool for backend in self.backends.values() for pool in backend.pools]
+
     def close(self) -> None:
         for client in self.clients:
             client.leave()
         turn()
-        self.backend.close()
+        for backend in self.backends.values():
+            backend.close()
         self.flush_queue.run()
         for origin in self.origins:
             origin.close()
-        run_until(lambda: not self.front.sessions and not any(pool.dialing for pool in self.backend.pools))
+        run_until(lambda: not self.front.sessions and not any(pool.dialing for pool in self._pools))
         self.pass_time(10)  # transports that wait for their peers
         run_until(lambda: not self.reactor.open_transports)
         logging.getLogger("h2gate").removeHandler(self.complaints)

@@ -164,7 +164,8 @@ class Http2Session(ClientSession):
         # Made by the first of each kind: most sessions have none.
         self._resets: TokenBucket | None = None
         self._own_resets: TokenBucket | None = None
-        self._pushed: dict[tuple[bytes, bytes], None] | None = None
+        # By hash: 256 paths may be megabytes, and two that share one cost a push, no more.
+        self._pushed: dict[int, None] | None = None
         front.deadlines.arm(self._idle, front.timeouts.request_head)
         self.mark()
 
@@ -313,7 +314,7 @@ class Http2Session(ClientSession):
         """
         if self._pushed is None:
             self._pushed = {}
-        name = (head.authority, head.path)
+        name = hash((head.authority, head.path))
         if name in self._pushed or not self.can_push(stream):
             return
         promised = self.engine.push(stream.id, head)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from h2.errors import ErrorCodes
@@ -331,6 +332,10 @@ class TestClientsThatLeave:
         seen.append((time.monotonic(), frame))
         connection.wait_for_end()
 
+    def end(self, seen: Seen) -> Any:
+        # Apache may have sent the request once more before the first of its connections has ended.
+        return next((one for one in seen if isinstance(one, tuple)), None)
+
     @pytest.mark.parametrize("kind", CLIENTS)
     def test_a_client_that_leaves_is_noticed_late_by_apache_and_at_once_by_h2gate(
         self, arena: Arena, kind: str
@@ -348,15 +353,14 @@ class TestClientsThatLeave:
                     client.reset(stream)
                 else:
                     client.close()
-                wait_until("the backend learns of it", lambda: len(side.seen) > 1)
-                when, _ = side.seen[1]
+                when, _ = wait_until("the backend learns of it", lambda: self.end(side.seen))
                 return float(when - left)
 
         apache, *gates = arena.compare(self.notes_the_end, ask)
         assert apache.answer > BACKEND_SECONDS - 0.5
         for h2gate in gates:
             assert h2gate.answer < 0.5
-            _, frame = h2gate.seen[1]
+            _, frame = self.end(h2gate.seen)
             assert isinstance(frame, RstStreamFrame)
             assert frame.error_code == ErrorCodes.CANCEL
 

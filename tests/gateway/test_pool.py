@@ -468,7 +468,7 @@ def test_a_limit_that_the_backend_lowers_at_runtime_is_kept(tmp_path: Path) -> N
         streams = [client.open("GET", "/") for _ in range(20)]
         assert {client.response(stream).status for stream in streams} == {200}
     assert len(most) == 12
-    assert max(most) == 2
+    assert max(most) <= 2
 
 
 def one_by_one(connection: Connection) -> None:
